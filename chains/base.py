@@ -31,6 +31,7 @@ from chains.types import (
     Verification,
 )
 from config.catalog import Chain
+from config.liteservers import Liteservers
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Access:
     requests_per_second: float | None = None  # None: what the service is known to allow, with or without a key
     sockets: tuple[str, ...] = field(default=(), repr=False)  # URLs that announce new heads; they may carry keys
     second: tuple[str, ...] = field(default=(), repr=False)  # URLs of nodes that have to say the same
+    liteservers: Liteservers | None = None  # of TON, that have to say the same
 
 
 class Telemetry(Protocol):

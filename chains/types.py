@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -143,6 +143,14 @@ class TransferProof(NamedTuple):
     log_position: int  # of the token's log, in the receipt
 
 
+class ReceivingTransaction(NamedTuple):
+    """Which transaction credited a transfer, where that is another one than the transfer's own (TON)."""
+
+    account: str
+    lt: int
+    hash: str | None  # None: the endpoint names none that can be read
+
+
 @dataclass(frozen=True, slots=True)
 class Verification:
     """One transfer, verified on the canonical chain."""
@@ -154,6 +162,7 @@ class Verification:
     event_reference: str | None = None  # of the proxy event whose token movement this plain transfer is
     log_position: int | None = None  # of the token's log in its receipt; None where no one log shows it
     proof: TransferProof | None = None  # where the chain asks for one
+    received: ReceivingTransaction | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from config.liteservers import Liteservers, read_liteservers
 from config.registry_files import CHAINS, TOKENS, registry_file
 from kernel.errors import ConfigError
 from kernel.sealing.keys import GivenKeys, parse_key
@@ -121,6 +122,7 @@ class Settings:
     tron_api_key: SecretStr | None
     ton_api_key: SecretStr | None
     tron_solidity_urls: tuple[str, ...] = field(repr=False)  # of nodes that have to say the same as the first
+    ton_liteservers: Liteservers | None  # that have to show the same transactions as the index
     tron_rps: float | None
     ton_rps: float | None
     sealing: GivenKeys  # of callback secrets at rest
@@ -269,6 +271,7 @@ class _Environment(BaseSettings):
     TRONGRID_API_KEY: Key | None = None
     TONCENTER_API_KEY: Key | None = None
     TRON_SOLIDITY_URLS: NodeUrls = ()
+    TON_LITESERVERS: Annotated[Liteservers, BeforeValidator(read_liteservers)] | None = None
     TRONGRID_RPS: Rate | None = None
     TONCENTER_RPS: Rate | None = None
     LOG_LEVEL: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
@@ -354,6 +357,7 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None, b
         tron_api_key=env.TRONGRID_API_KEY,
         ton_api_key=env.TONCENTER_API_KEY,
         tron_solidity_urls=env.TRON_SOLIDITY_URLS,
+        ton_liteservers=env.TON_LITESERVERS,
         tron_rps=env.TRONGRID_RPS,
         ton_rps=env.TONCENTER_RPS,
         sealing=GivenKeys(

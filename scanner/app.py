@@ -475,7 +475,7 @@ def access_of(settings: Settings, chain: Chain) -> Access:
         case ChainType.TRON:
             return Access(_plain(settings.tron_api_key), settings.tron_rps, second=settings.tron_solidity_urls)
         case ChainType.TON:
-            return Access(_plain(settings.ton_api_key), settings.ton_rps)
+            return Access(_plain(settings.ton_api_key), settings.ton_rps, liteservers=settings.ton_liteservers)
         case _:
             assert_never(chain.chain_type)
 

@@ -13,12 +13,13 @@ from functools import partial
 from chains.backfill import read_as_far_back, with_gap
 from chains.base import Access, Telemetry
 from chains.batch_verifier import BatchVerifier
-from chains.errors import ChainError, InvalidTxHash
+from chains.errors import ChainError, ChainMisconfigured, InvalidTxHash
 from chains.heads.head_track import ObservedHead
 from chains.heads.reader import HeadReader
 from chains.rpc.endpoint import Endpoint
 from chains.rpc.endpoint_pool import EndpointPool
 from chains.rpc.http_client import open_http
+from chains.second_source import SecondSource
 from chains.ton import address as addresses
 from chains.ton.balances import BalanceReader
 from chains.ton.decode import parse_token
@@ -84,7 +85,25 @@ async def open_adapter(
             clock=clock,
             sleep=sleep,
         )
-        yield TonAdapter(chain, pool=pool, client=client, clock=clock, wall=wall)
+        second = _second_source(chain, access, timeout_s, partial(EndpointPool, telemetry=telemetry, clock=clock))
+        yield TonAdapter(chain, pool=pool, client=client, clock=clock, wall=wall, second=second)
+
+
+def _second_source(
+    chain: Chain, access: Access, timeout_s: float, pool: Callable[[Sequence[str]], EndpointPool]
+) -> SecondSource | None:
+    """Return the liteservers that have to show the same; their library is loaded for them alone."""
+    if access.liteservers is None:
+        return None
+    if not access.liteservers.serves(testnet=chain.testnet):
+        raise ChainMisconfigured(
+            f"chain {chain.chain_id}: TON_LITESERVERS names liteservers of another network, by its zero_state"
+        )
+    from chains.ton.liteserver.client import LiteserverClient  # noqa: PLC0415 - 20 MB that few need
+    from chains.ton.liteserver.second_source import METHOD, LiteserverVerifier  # noqa: PLC0415
+
+    client = LiteserverClient(access.liteservers, timeout_s=timeout_s)
+    return SecondSource(pool(client.addresses), METHOD, LiteserverVerifier(client).verify_again)
 
 
 class TonAdapter:
@@ -105,8 +124,11 @@ class TonAdapter:
         client: TonClient,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        second: SecondSource | None = None,
     ) -> None:
         self._chain = chain
+        self._second = second
+        self._verified_by = ""  # label of the endpoint that verified last
         self._pool = pool
         self._client = client
         self._reader = TransferReader(client, clock=clock)
@@ -170,7 +192,11 @@ class TonAdapter:
 
     def condition(self) -> Condition:
         condition = self._heads.condition()
-        return replace(condition, problems=(*condition.problems, *self._credits.problems(), *self._scan.problems()))
+        problems = (*condition.problems, *self._credits.problems(), *self._scan.problems())
+        if self._second is None:
+            return replace(condition, problems=problems)
+        endpoints = condition.endpoints + self._second.reports()
+        return replace(condition, problems=problems + self._second.problems(), endpoints=endpoints)
 
     async def scan(
         self, rail: Rail, targets: Targets, after: Cursor, head: Head, *, reread_s: int = 0
@@ -201,9 +227,11 @@ class TonAdapter:
         return with_gap(again, asked, gap)
 
     async def verify(self, transfers: Sequence[Transfer], *, head: Head) -> list[Verification]:  # noqa: ARG002
-        return await self._batch_verifier.verify(transfers)
+        found = await self._batch_verifier.verify(transfers)
+        return found if self._second is None else await self._second.compare(found, self._verified_by)
 
     async def _verify_batch(self, endpoint: Endpoint, transfers: Sequence[Transfer]) -> list[Verification]:
+        self._verified_by = endpoint.label
         looks = await self._credits.verify(endpoint, transfers)
         return [look.verification(transfer) for look, transfer in zip(looks, transfers, strict=True)]
 

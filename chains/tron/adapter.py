@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequ
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from urllib.parse import urlsplit
 
 from chains.backfill import Backfill
 from chains.base import Access, Telemetry
@@ -19,6 +20,7 @@ from chains.rpc.endpoint import Endpoint
 from chains.rpc.endpoint_pool import EndpointPool
 from chains.rpc.http_client import open_http
 from chains.rpc.token_bucket import TokenBucket
+from chains.second_source import SecondSource
 from chains.transactions import read_transaction
 from chains.tron import address as addresses
 from chains.tron.balances import BalanceReader
@@ -31,7 +33,7 @@ from chains.tron.rpc.client import TronClient
 from chains.tron.rpc.http_service import TronService
 from chains.tron.scan.deep_history import DeepHistoryReader
 from chains.tron.scan.rescan import Rescanner
-from chains.tron.second_source import SecondSource
+from chains.tron.second_source import METHOD, verify_again
 from chains.tron.transaction_reader import TransactionReader
 from chains.types import (
     BalanceKey,
@@ -77,7 +79,7 @@ async def open_adapter(
     """Open the adapter of one chain; no service is asked before the first call."""
     access = access or Access()
     urls, others = [_base(url) for url in chain.rpc_urls], [_base(url) for url in access.second]
-    if {*urls} & {*others}:
+    if {*map(_place, urls)} & {*map(_place, others)}:
         raise ChainMisconfigured(
             f"chain {chain.chain_id}: TRON_SOLIDITY_URLS names an endpoint that is asked first, and would agree"
             " with itself"
@@ -89,7 +91,8 @@ async def open_adapter(
         if others:
             # Without the key: it belongs to the first service.
             nodes = TronClient(TronService(http, per_second=None, bucket=bucket), chain_id=chain.chain_id)
-            second = SecondSource(EndpointPool(others, telemetry=telemetry, clock=clock), nodes)
+            others_pool = EndpointPool(others, telemetry=telemetry, clock=clock)
+            second = SecondSource(others_pool, METHOD, partial(verify_again, nodes))
         yield TronAdapter(
             chain,
             second=second,
@@ -104,6 +107,13 @@ async def open_adapter(
 def _base(url: str) -> str:
     """Return the base of a service; the address of its JSON-RPC is accepted as well."""
     return url.rstrip("/").removesuffix("/jsonrpc").rstrip("/")
+
+
+def _place(url: str) -> tuple[str, int | None, str]:
+    """Return where a service is: two spellings of one address once passed for two sources that agreed."""
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return (parts.hostname or "").rstrip("."), port, parts.path.rstrip("/")
 
 
 class TronAdapter:
@@ -207,7 +217,7 @@ class TronAdapter:
         endpoints = condition.endpoints
         if self._second is not None:
             endpoints += self._second.reports()
-            problems += () if self._second.problem is None else (self._second.problem,)
+            problems += self._second.problems()
         problems = (*condition.problems, *self._unread.problems(), *problems)
         return replace(condition, problems=problems, endpoints=endpoints)
 

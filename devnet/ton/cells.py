@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 INTERNAL_TRANSFER = 0x178D4519
@@ -25,7 +26,13 @@ class Bits:
     text: str = ""  # of 0 and 1
 
     def uint(self, value: int, width: int) -> Bits:
-        return Bits(self.text + f"{value:0{width}b}")
+        return Bits(self.text + f"{value:0{width}b}") if width else self
+
+    def raw(self, data: bytes) -> Bits:
+        return self.uint(int.from_bytes(data, "big"), 8 * len(data))
+
+    def joined(self, other: Bits) -> Bits:
+        return Bits(self.text + other.text)
 
     def coins(self, amount: int) -> Bits:
         size = (amount.bit_length() + 7) // 8
@@ -40,16 +47,17 @@ class Bits:
         """Return the finished cell's hash and depth."""
         depths = b"".join(ref.depth.to_bytes(2, "big") for ref in refs)
         hashes = b"".join(ref.hash for ref in refs)
-        digest = hashlib.sha256(self._described(len(refs)) + depths + hashes).digest()
+        digest = hashlib.sha256(self.described(len(refs)) + depths + hashes).digest()
         return Known(digest, max((ref.depth + 1 for ref in refs), default=0))
 
     def boc(self) -> str:
         """Return the cell, which has no references, as base64."""
-        content = self._described(0)
+        content = self.described(0)
         head = _MAGIC + bytes([1, 1, 1, 1, 0, len(content), 0])
         return base64.b64encode(head + content).decode()
 
-    def _described(self, refs: int) -> bytes:
+    def described(self, refs: int) -> bytes:
+        """Return the bits as a cell's hash covers them, and as a bag of cells holds them."""
         whole, left = divmod(len(self.text), 8)
         padded = self.text if not left else self.text + "1" + "0" * (7 - left)
         data = int(padded, 2).to_bytes(len(padded) // 8, "big") if padded else b""
@@ -88,3 +96,58 @@ def internal_transfer(*, query_id: int, amount: int, sender: str, forward: int) 
     """Return the message one jetton wallet sends another, as base64."""
     body = Bits().uint(INTERNAL_TRANSFER, 32).uint(query_id, 64).coins(amount)
     return body.address(sender).address(sender).coins(forward).uint(0, 1).boc()
+
+
+class Cell:
+    """A whole cell: its bits and the cells it refers to; two of them may refer to the same."""
+
+    def __init__(self, bits: Bits, refs: Sequence[Cell] = ()) -> None:
+        self.bits = bits
+        self.refs = tuple(refs)
+        self.known: Known = bits.cell(*(ref.known for ref in self.refs))
+
+    def boc(self) -> bytes:
+        """Return the cell and everything below it, as a bag of cells."""
+        ordered: dict[int, Cell] = {}
+        self._order(ordered)
+        order = list(reversed(ordered.values()))
+        places = {id(cell): place for place, cell in enumerate(order)}
+        content = b"".join(
+            cell.bits.described(len(cell.refs)) + b"".join(places[id(ref)].to_bytes(2, "big") for ref in cell.refs)
+            for cell in order
+        )
+        head = _MAGIC + bytes([2, 4]) + len(order).to_bytes(2, "big") + (1).to_bytes(2, "big") + bytes(2)
+        return head + len(content).to_bytes(4, "big") + bytes(2) + content
+
+    def _order(self, found: dict[int, Cell]) -> None:
+        """Add the cells, each once, after those it refers to."""
+        if id(self) not in found:
+            for ref in self.refs:
+                ref._order(found)  # noqa: SLF001 - its own kind
+            found[id(self)] = self
+
+
+def parse_boc(data: bytes) -> Cell:
+    """Read the first cell of a bag and everything below it."""
+    if data[:4] != _MAGIC:
+        raise ValueError("not a bag of cells")
+    size, wide = data[4] & 7, data[5]
+    cells, roots = (int.from_bytes(data[6 + size * n : 6 + size * (n + 1)], "big") for n in (0, 1))
+    place = 6 + 3 * size + wide
+    root = int.from_bytes(data[place : place + size], "big")
+    place += roots * size + (cells * wide if data[4] & 0x80 else 0)
+    read: list[tuple[Bits, list[int]]] = []
+    for _ in range(cells):
+        refs, length = data[place] & 7, data[place + 1]
+        content = data[place + 2 : place + 2 + (length + 1) // 2]
+        text = "".join(f"{byte:08b}" for byte in content)
+        place += 2 + len(content)
+        ends = [int.from_bytes(data[place + size * n : place + size * (n + 1)], "big") for n in range(refs)]
+        place += size * refs
+        read.append((Bits(text.rstrip("0")[:-1] if length % 2 else text), ends))
+    return _linked(read, root)
+
+
+def _linked(read: list[tuple[Bits, list[int]]], place: int) -> Cell:
+    bits, refs = read[place]
+    return Cell(bits, tuple(_linked(read, ref) for ref in refs))

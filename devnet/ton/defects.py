@@ -34,6 +34,7 @@ class TonDefects(FaultServer):
         self.repeats = False  # every row is answered twice
         self.spoilt: Json = {}  # put into every transfer row
         self.spoilt_rows: dict[str, Json] = {}  # put into the rows of payments by `tx_hash`
+        self.spoilt_credits: dict[str, Json] = {}  # put into the receiving halves of payments by `tx_hash`
         self.strange_masters: dict[str, Json] = {}  # masters that answer get_wallet_address with this
         self.most_owners: int | None = None  # addresses of one question; more are refused with `refusal`
         self.refusal: tuple[int, Any] = (500, {"code": 500, "error": "context deadline exceeded"})

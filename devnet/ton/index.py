@@ -108,9 +108,10 @@ class TonIndex:
     def _shown(self, transaction: Json, payment: Payment) -> Json:
         claimed = self._center.wrong_wallets.get(payment.row["destination"])
         row = {**transaction, "finality": "pending"} if self._center.non_final else transaction
-        if claimed is None or transaction["account"] != payment.wallet:
+        if transaction["account"] != payment.wallet:
             return row
-        return {**row, "account": claimed}
+        row = {**row, **self._center.spoilt_credits.get(payment.tx_hash, {})}
+        return row if claimed is None else {**row, "account": claimed}
 
     def transactions(self, query: Query) -> list[Json]:
         accounts = _addresses(query, "account")

@@ -7,12 +7,14 @@ import hashlib
 import json
 import time
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from devnet.ton.cells import Known, internal_transfer, wallet_address
+from devnet.ton.transactions import transaction_cell
 
 Json = dict[str, Any]
 
@@ -22,6 +24,7 @@ LT_A_BLOCK = 1_000_000
 _LTS = {"lt", "created_lt", "transaction_lt", "prev_trans_lt"}
 _TIMES = {"now", "created_at", "transaction_now"}
 _HASHES = {"hash", "transaction_hash", "trace_id", "prev_trans_hash"}
+_TRANSFER = "0x0f8a7ea5"
 _CREDIT = "0x178d4519"
 
 
@@ -33,6 +36,7 @@ class Payment:
     transactions: list[Json]
     wallet: str  # the destination's jetton wallet
     pending: bool = False  # only the sending half has happened so far
+    cells: Mapping[str, Callable[[], bytes]] = field(default_factory=dict)  # what makes a node's answers, by hash
 
     @property
     def tx_hash(self) -> str:
@@ -123,7 +127,8 @@ class TonLedger:
     def replay(self, name: str, *, pending: bool = False) -> Payment:
         """Put a case on the chain exactly as it was recorded; the next block is produced after it."""
         case = self.case(name)
-        payment = Payment(case["transfer"], case["transactions"], case["destination_wallet"], pending)
+        cells = {key: partial(base64.b64decode, boc) for key, boc in case["cells"].items()}
+        payment = Payment(case["transfer"], case["transactions"], case["destination_wallet"], pending, cells)
         self.payments.append(payment)
         self.lt = max(self.lt, *(int(tx["lt"]) for tx in payment.transactions))
         self.now = max(self.now, payment.row["transaction_now"])
@@ -171,7 +176,7 @@ class TonLedger:
         if with_ is not None:
             row["trace_id"] = with_.row["trace_id"]
         transactions = [_with_credit(copy.of(tx), credit) for tx in case["transactions"]]
-        payment = Payment(row, transactions, wallet, pending)
+        payment = Payment(row, transactions, wallet, pending, _hashed(row, transactions, copy.nonce))
         self.payments.append(payment)
         self.lt = max(self.lt, *(int(tx["lt"]) for tx in transactions))
         return payment
@@ -210,6 +215,20 @@ class _Copy:
         if key in _HASHES:
             return base64.b64encode(hashlib.sha256(f"{value}{self.nonce}".encode()).digest()).decode()
         return self.addresses.get(value, value) if isinstance(value, str) else value
+
+
+def _hashed(row: Json, transactions: list[Json], nonce: str) -> dict[str, Callable[[], bytes]]:
+    """Give both halves of a transfer the hashes of their cells, and return the cells."""
+    cells: dict[str, Callable[[], bytes]] = {}
+    for transaction in transactions:
+        if transaction["in_msg"]["opcode"] in {_TRANSFER, _CREDIT}:
+            sends = transaction["hash"] == row["transaction_hash"]
+            cell = transaction_cell(transaction, nonce=nonce)
+            transaction["hash"] = base64.b64encode(cell.known.hash).decode()
+            cells[transaction["hash"]] = cell.boc
+            if sends:
+                row["transaction_hash"] = transaction["hash"]
+    return cells
 
 
 def _with_credit(transaction: Json, body: str) -> Json:

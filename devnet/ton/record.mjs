@@ -182,6 +182,7 @@ async function recordCase(name, minter, options) {
     destination_wallet: raw(await walletOf(minter, options.to)),
     transfer: transferRow(sender, buyer.address, minter.address),
     transactions: rows,
+    cells: Object.fromEntries(transactions.map((transaction) => [transaction.hash().toString('base64'), boc(transaction.raw)])),
   };
 }
 

@@ -42,6 +42,6 @@ async def test_what_is_checked_against_toncenter():
     ledger.advance(30)
     async with TonCenter(ledger) as center:
         said = await checked(
-            "tests/chains/ton/test_live.py", TONCENTER_URL=center.url, TONCENTER_API_KEY="k", TON_BUSY_WALLET=BUSY
+            "tests/chains/ton/test_live.py", TONCENTER_URL=center.url, TONCENTER_API_KEY="k", BUSY_TON_WALLET=BUSY
         )
         assert said.startswith("6 passed"), said

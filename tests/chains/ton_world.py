@@ -11,7 +11,9 @@ from chains.base import Access
 from chains.ton.adapter import TonAdapter, open_adapter
 from chains.types import Cursor, Rail, ScanPage, Targets, Transfer
 from config.catalog import Chain, ChainType, Finality
+from config.liteservers import parse_liteservers
 from devnet.ton.ledger import TonLedger
+from devnet.ton.liteserver import Liteserver
 from devnet.ton.toncenter import TonCenter
 from tests.chains.evm_world import Calls, Now
 
@@ -47,6 +49,9 @@ class TonWorld:
     async def center(self) -> TonCenter:
         return await self.stack.enter_async_context(TonCenter(self.ledger))
 
+    async def liteserver(self, ledger: TonLedger | None = None) -> Liteserver:
+        return await self.stack.enter_async_context(Liteserver(ledger or self.ledger))
+
     async def adapter(self, *centers: TonCenter, timeout_s: float = 5, **options: Any) -> TonAdapter:
         chain = Chain(
             chain_id=CHAIN_ID,
@@ -58,7 +63,10 @@ class TonWorld:
             finality=Finality.FINALIZED,
             testnet=options.pop("testnet", False),
         )
-        access = options.pop("access", Access(requests_per_second=self.requests_per_second))
+        second = options.pop("second", None)
+        liteservers = parse_liteservers(Liteserver.config(*second)) if second else None
+        default = Access(requests_per_second=self.requests_per_second, liteservers=liteservers)
+        access = options.pop("access", default)
         opened = open_adapter(
             chain,
             timeout_s=timeout_s,

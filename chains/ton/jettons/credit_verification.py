@@ -16,7 +16,7 @@ from chains.ton.jettons.wallet_credits import read_credits
 from chains.ton.jettons.wallets import JettonWalletResolver
 from chains.ton.toncenter.client import TonClient
 from chains.ton.values import Json, rows_of
-from chains.types import Transfer, Verification, VerificationOutcome
+from chains.types import ReceivingTransaction, Transfer, Verification, VerificationOutcome
 
 HALVES_APART_S = 300  # the receiving half of a transfer follows within seconds, or minutes when shards are busy
 MAX_SINGLE = 20  # transfers looked up one by one in one go
@@ -32,10 +32,13 @@ class CreditCheck(NamedTuple):
     credited: int = 0
     time: int | None = None  # unix seconds of the receiving transaction
     why: str | None = None  # for NOT_YET: what could not be read or judged
+    tx: CreditTx | None = None  # by which it was judged
 
     def verification(self, transfer: Transfer) -> Verification:
         """Return it as the scanner knows it."""
-        return Verification(transfer, self.outcome, self.credited, why=self.why)
+        tx = self.tx
+        received = None if tx is None else ReceivingTransaction(tx.account, tx.lt, tx.hash)
+        return Verification(transfer, self.outcome, self.credited, why=self.why, received=received)
 
 
 class CreditVerifier:
@@ -200,14 +203,19 @@ class CreditVerifier:
 
 def check_credit(tx: CreditTx, transfer: Transfer) -> CreditCheck:
     """Say what a receiving transaction did for a transfer."""
-    if not tx.succeeded:
-        return CreditCheck(VerificationOutcome.REVERTED, time=tx.time)
-    told = cells.internal_transfer(tx.body)
+    told = cells.internal_transfer(tx.body) if tx.succeeded else None
+    return judge_credit(transfer, told, succeeded=tx.succeeded, time=tx.time)._replace(tx=tx)
+
+
+def judge_credit(transfer: Transfer, told: cells.InternalTransfer | None, *, succeeded: bool, time: int) -> CreditCheck:
+    """Say what a message did for a transfer; `told` None when it cannot be read."""
+    if not succeeded:
+        return CreditCheck(VerificationOutcome.REVERTED, time=time)
     if told is None:
         why = f"the message that transfer {transfer.tx_hash} caused cannot be read"
-        return CreditCheck(VerificationOutcome.NOT_YET, time=tx.time, why=why)
+        return CreditCheck(VerificationOutcome.NOT_YET, time=time, why=why)
     outcome = VerificationOutcome.CREDITED if told.amount >= transfer.amount else VerificationOutcome.SHORT
-    return CreditCheck(outcome, min(told.amount, transfer.amount), tx.time)
+    return CreditCheck(outcome, min(told.amount, transfer.amount), time)
 
 
 def _by_place(tx: CreditTx | None, transfer: Transfer) -> CreditCheck | None:

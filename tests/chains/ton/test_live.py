@@ -58,9 +58,9 @@ async def test_a_thousand_addresses_are_accepted_in_some_number_of_questions(liv
     print("addresses in a question:", live._pool.endpoints[0].limits.owners.size)  # noqa: T201 - for who runs it
 
 
-@pytest.mark.skipif("TON_BUSY_WALLET" not in os.environ, reason="set TON_BUSY_WALLET to one that is paid all the time")
+@pytest.mark.skipif("BUSY_TON_WALLET" not in os.environ, reason="set BUSY_TON_WALLET to one that is paid all the time")
 async def test_transfers_to_a_busy_wallet_are_read_and_both_halves_found(live):
-    busy = live.parse_address(os.environ["TON_BUSY_WALLET"])
+    busy = live.parse_address(os.environ["BUSY_TON_WALLET"])
     head = await live.head()
     page = await live.scan(Rail.DIRECT, Targets(frozenset({busy})), Cursor(head.position - 3600), head)
     assert isinstance(page, ScanPage)

@@ -98,7 +98,17 @@ async def test_a_second_source_of_another_chain_says_nothing(tron: TronWorld) ->
     assert "serves chain 3448148188, expected chain 728126428" in (found.why or "")
 
 
-async def test_an_endpoint_is_no_second_source_of_itself(tron: TronWorld) -> None:
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        lambda url: url + "/jsonrpc",
+        lambda url: url + "//",
+        lambda url: url.replace("http://127.0.0.1", "HTTP://127.0.0.1."),
+        lambda url: url.replace("http://", "http://user:password@"),
+        lambda url: url + "/?key=1",
+    ],
+)
+async def test_an_endpoint_is_no_second_source_of_itself(tron: TronWorld, spelling: Callable[[str], str]) -> None:
     grid = await tron.grid()
     with pytest.raises(ChainMisconfigured, match="would agree with itself"):
-        await tron.adapter(grid, second=[grid], urls=[grid.url + "/jsonrpc"])
+        await tron.adapter(grid, second=[grid], urls=[spelling(grid.url)])

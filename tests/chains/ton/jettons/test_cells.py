@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import json
 
 import pytest
@@ -9,7 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chains.ton.jettons import cells
+from chains.ton.jettons.credit_tx import succeeded
+from devnet.ton.cells import INTERNAL_TRANSFER, Bits, Cell
 from devnet.ton.ledger import RECORDED
+from devnet.ton.transactions import transaction_cell
 from tests.chains.ton_world import OWNER
 
 RECORD = json.loads(RECORDED.read_text())
@@ -71,3 +76,73 @@ def test_another_message_is_no_transfer():
         message["message_content"]["body"] for message in leg_row()["out_msgs"] if message["opcode"] == "0x7362d09c"
     )
     assert cells.internal_transfer(notification) is None
+
+
+def test_what_real_contracts_did_is_read_from_their_cells():
+    for case in RECORD["cases"]:
+        for row in case["transactions"][1:]:  # the first is caused by no contract
+            tx_hash = base64.b64decode(row["hash"]).hex()
+            read = cells.node_transaction(base64.b64decode(case["cells"][row["hash"]]), tx_hash)
+            message = row["in_msg"]
+            assert read is not None
+            assert (read.hash, f"0:{read.account}", read.lt) == (tx_hash, row["account"], int(row["lt"]))
+            assert (read.time, read.succeeded) == (row["now"], succeeded(row["description"]))
+            assert (read.source, read.sent_at) == (message["source"], int(message["created_lt"]))
+            assert read.bounced is message["bounced"]
+            assert read.message == base64.b64decode(message["hash"]).hex()
+            assert read.transfer == cells.internal_transfer(message["message_content"]["body"])
+            assert read.sends == {base64.b64decode(sent["hash"]).hex() for sent in row["out_msgs"]}
+
+
+def transaction_of(body: Cell) -> Cell:
+    """Return a transaction of a wallet that was told this."""
+    row = leg_row()
+    return transaction_cell(row | {"in_msg": row["in_msg"] | {"cell": body}}, nonce="")
+
+
+@pytest.mark.timeout(20)
+def test_a_message_whose_cells_share_others_is_read_at_once():
+    shared = Cell(Bits("1"))
+    for _ in range(200):
+        shared = Cell(Bits("1"), (shared, shared))  # written out, these would be 2 to the 200th
+    body = Bits().uint(INTERNAL_TRANSFER, 32).uint(0, 64).coins(7).address(OWNER)
+    transaction = transaction_of(Cell(body, (shared, shared)))
+
+    read = cells.node_transaction(transaction.boc(), transaction.known.hash.hex())
+
+    assert read is not None
+    assert read.transfer == (7, OWNER)
+
+
+def test_another_transaction_than_the_one_asked_for_is_told_apart():
+    transaction = transaction_of(Cell(Bits("1")))
+    with pytest.raises(cells.OtherHash):
+        cells.node_transaction(transaction.boc(), "ab" * 32)
+    read = cells.node_transaction(transaction.boc(), transaction.known.hash.hex())
+    assert read is not None
+    assert read.transfer is None
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("count", [cells.MAX_CELLS + 1, 0xFFFF])
+def test_more_cells_than_a_transaction_may_have_are_not_read(count):
+    chain = Cell(Bits("1"))
+    for _ in range(900):
+        chain = Cell(Bits("1"), (chain,))
+    whole = chain.boc()
+    assert cells.node_transaction(whole[:6] + count.to_bytes(2, "big") + whole[8:], chain.known.hash.hex()) is None
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_of_a_node_make_the_library_raise(data):
+    for boc in (data, bytes.fromhex("b5ee9c72") + data):
+        cells.address_on_stack(boc)
+        with contextlib.suppress(cells.OtherHash):
+            assert cells.node_transaction(boc, "ab" * 32) is None
+
+
+def test_an_address_on_a_stack_is_read_back():
+    assert cells.address_on_stack(cells.address_stack(OWNER)) == OWNER
+    assert cells.address_on_stack(Cell(Bits().uint(0, 24)).boc()) is None
+    two = Cell(Bits().uint(2, 24).uint(4, 8).uint(0, 26), (Cell(Bits()), Cell(Bits().address(OWNER))))
+    assert cells.address_on_stack(two.boc()) is None
