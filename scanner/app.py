@@ -287,7 +287,7 @@ async def _open_store(
     if database is None:
         stack.enter_context(exclusive_store_lock(store.path, service="scanner", setting="DB_PATH"))
         await asyncio.to_thread(migrate, store.path)
-        db = await stack.enter_async_context(open_database(store.path))
+        db = await stack.enter_async_context(open_database(store.path, one_step=True))
         return db, Alone(db, clock, store.node_id, VERSION)
     await once_reachable(DATABASE, partial(migrate_postgresql, database), clock.sleep)
     shared = await stack.enter_async_context(open_postgresql(database))
@@ -317,7 +317,7 @@ def _registrations(base: _Base) -> Registrations:
         ttl_hours=base.settings.scan.intent_ttl_h,
         cipher=base.cipher,
         chain_time=base.cluster.chain_time,
-        count_blind=base.cluster.count_blind,
+        count_blind=base.cluster.count_blind if isinstance(base.cluster, Together) else None,
     )
 
 

@@ -119,9 +119,6 @@ class Cluster(Protocol):
             ChainError: it could not.
         """
 
-    async def count_blind(self, tx: Tx, chain_ids: Collection[int]) -> None:
-        """Remember that something was registered while the time of these chains was not known."""
-
     async def view(self) -> View:
         """Return who is there and who leads what."""
 
@@ -157,9 +154,6 @@ class Alone:
 
     async def poll(self, chain_id: int) -> None:
         await self.workers[chain_id].poll()
-
-    async def count_blind(self, tx: Tx, chain_ids: Collection[int]) -> None:
-        """Do nothing: the worker was asked for the time itself."""
 
     async def view(self) -> View:
         chains = tuple(self.workers)

@@ -70,6 +70,18 @@ class Bulk:
             part = rows[start : start + SLICE]
             await (self._run_postgresql if is_postgresql(tx) else self._run)(tx, part)
 
+    async def run_once(self, tx: AsyncConnection, columns: Mapping[str, Iterable[Any]]) -> None:
+        """
+        Run for all rows in one statement.
+
+        Raises:
+            ValueError: they are more than one statement takes.
+        """
+        given = {name: list(columns[name]) for name in self._names}
+        if any(len(values) > SLICE for values in given.values()):
+            raise ValueError(f"more than {SLICE} rows")
+        await self.run(tx, given)
+
     async def _run(self, tx: AsyncConnection, rows: list[tuple[Any, ...]]) -> None:
         said = self.sqlite
         await tx.exec_driver_sql(said.sql, said.values({"rows": orjson.dumps(rows).decode()}))

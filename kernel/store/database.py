@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,12 +24,16 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from kernel.errors import StoreBusy, StoreError
+from kernel.errors import Collision, StoreBusy, StoreError
 from kernel.store import sqlite_driver
+from kernel.store.bulk import Bulk
 
 BUSY_TIMEOUT_MS = 5000
 PRIMARY_CODE = 0xFF  # of SQLite's result codes: the rest says more
 READERS = 4
+BY_ITSELF = "by_itself"  # of a connection: what it runs is a transaction by itself
+
+_SAME = {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}
 
 Tx = AsyncConnection
 Translate = Callable[[SQLAlchemyError], Exception | None]
@@ -38,8 +42,11 @@ Translate = Callable[[SQLAlchemyError], Exception | None]
 def as_store_error(exc: SQLAlchemyError) -> Exception | None:
     """Return what a failure of the driver is to the layers above; None: itself."""
     cause = getattr(exc, "orig", None) or exc
+    code = getattr(cause, "sqlite_errorcode", 0)
+    if code in _SAME:
+        return Collision(f"the same is stored already: {cause}")
     # A copy was made by another program while a daemon started: it ended as if an operator had to change something.
-    busy = getattr(cause, "sqlite_errorcode", 0) & PRIMARY_CODE == sqlite3.SQLITE_BUSY
+    busy = code & PRIMARY_CODE == sqlite3.SQLITE_BUSY
     return (StoreBusy if busy else StoreError)(f"the store failed: {cause}")
 
 
@@ -59,6 +66,17 @@ class Database(ABC):
             StoreError: it could not be done, and nothing was changed.
             UnknownOutcome: the connection was lost while it was committed.
         """
+
+    async def run_alone(self, statement: Bulk, columns: Callable[[], Mapping[str, Iterable[Any]]]) -> None:
+        """
+        Run one statement that is the whole of a write transaction, with rows that are made once it has begun.
+
+        Raises:
+            StoreError: as `write`.
+            ValueError: there are more rows than one statement takes.
+        """
+        async with self.write() as tx:
+            await statement.run_once(tx, columns())
 
     @abstractmethod
     def read(self) -> AbstractAsyncContextManager[Tx]:
@@ -88,6 +106,14 @@ class SqliteDatabase(Database):
             with self._translated():
                 async with self._writer.begin() as tx:
                     yield tx
+
+    async def run_alone(self, statement: Bulk, columns: Callable[[], Mapping[str, Iterable[Any]]]) -> None:
+        # Begun, run and committed in one hand-over to the thread: the others would each wait for the event loop.
+        async with self._lock:
+            with self._translated():
+                async with self._writer.connect() as tx:
+                    tx = await tx.execution_options(**{BY_ITSELF: True})  # noqa: PLW2901 - the same one
+                    await statement.run_once(tx, columns())
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -140,7 +166,8 @@ def _engine(path: Path, *, size: int, begin: str, pragmas: tuple[str, ...], one_
 
     @event.listens_for(engine.sync_engine, "begin")
     def _begin(connection: Any) -> None:
-        connection.exec_driver_sql(begin)
+        if not connection.get_execution_options().get(BY_ITSELF):
+            connection.exec_driver_sql(begin)
 
     return engine
 

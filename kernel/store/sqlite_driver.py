@@ -4,11 +4,12 @@ SQLite in a thread, one hand-over a statement.
 The driver crosses to its thread and back to make a cursor, to execute, to fetch and to close. Beside a
 busy event loop each crossing waits for the interpreter, up to its switch interval of 5 ms: a transaction
 of ten statements then holds the one write lock for a fifth of a second. Here a statement is executed
-and fetched in one crossing, and the other three are none.
+and fetched in one crossing, and the other three are none; nor is a rollback of nothing.
 """
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
@@ -66,6 +67,34 @@ class OneStepCursor(aiosqlite.Cursor):
 
 class OneStepConnection(aiosqlite.Connection):
     """A connection whose cursors are `OneStepCursor`s."""
+
+    _left = 0  # what was asked of the thread and not answered; what was given up on may still run there
+
+    async def _execute(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
+        self._left += 1
+        try:
+            done = await super()._execute(fn, *args, **kwargs)  # type: ignore[no-untyped-call]
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            self._left -= 1
+            raise
+        self._left -= 1
+        return done
+
+    async def commit(self) -> None:
+        if self._in_transaction:
+            await super().commit()
+
+    async def rollback(self) -> None:
+        """Roll back what there is: the pool asks for it after each transaction, and mostly it has been committed."""
+        if self._in_transaction:
+            await super().rollback()
+
+    @property
+    def _in_transaction(self) -> bool:
+        """Whether a transaction may be open; without a hand-over where nothing runs that could open one."""
+        return self._left > 0 or self.in_transaction
 
     def plain_cursor(self) -> sqlite3.Cursor:
         """Make a cursor of the module below; that touches nothing in the database."""

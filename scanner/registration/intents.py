@@ -33,6 +33,10 @@ _OF_INTENT = frozenset(Intent._fields)
 _SAID_OTHERWISE = {"intent_id", "token_address", "token", "token_symbol", "confirmations_required", "callback_secret"}
 
 
+class _AskFirst(Exception):
+    """Something of a batch is not decided by the store's rules alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """What a backend asked for, and what that means on its chain."""
@@ -111,12 +115,40 @@ class Registrations:
         return await self._commits.submit(draft)
 
     async def _store(self, drafts: Sequence[Draft]) -> Sequence[Intent | Exception]:
+        new = await self._store_new(drafts)
+        if new is not None:
+            return new
         for _ in range(COLLISIONS):
             try:
                 return await self._store_once(drafts)
             except Collision:  # another process registered one of them meanwhile: it is known now
                 continue
         return await self._store_once(drafts)
+
+    async def _store_new(self, drafts: Sequence[Draft]) -> list[Intent] | None:
+        """
+        Store intents that are all new, in one statement; None, and nothing is stored, where one of them may not be.
+
+        The unique indexes of ids, references and reserved destinations tell, for most batches without a question.
+        """
+        new: list[Intent] = []
+
+        def rows() -> Mapping[str, Iterable[Any]]:
+            now = self._clock.now_ms()
+            new.extend(self._intent(draft, now) for draft in drafts)
+            if any(self._past(draft, now) for draft in drafts) or self._blind(new):
+                raise _AskFirst
+            return intents.stored_columns(new)
+
+        try:
+            await self._db.run_alone(intents.ADD, rows)
+        except (Collision, _AskFirst):
+            return None
+        return new
+
+    def _blind(self, new: Iterable[Intent]) -> set[int]:
+        """Return in which chains something is new whose time has to be asked for."""
+        return set() if self._count_blind is None else {i.chain_id for i in new if i.chain_position is None}
 
     async def _store_once(self, drafts: Sequence[Draft]) -> Sequence[Intent | Exception]:
         async with self._db.write() as tx:
@@ -128,7 +160,7 @@ class Registrations:
             fresh = [self._intent(draft, now) for draft in new.values()]
             fresh = await self._unique(tx, fresh)
             await intents.add_many(tx, fresh)
-            blind = {intent.chain_id for intent in fresh if intent.chain_position is None}
+            blind = self._blind(fresh)
             if blind and self._count_blind is not None:
                 await self._count_blind(tx, blind)
             known |= {intent.intent_id: intent for intent in fresh}

@@ -92,17 +92,22 @@ async def get_many(tx: AsyncConnection, ids: Collection[str]) -> dict[str, Inten
     return {intent.intent_id: intent for intent in found}
 
 
-_ADD = BulkInsert(insert(intents), _NAMES)
+ADD = BulkInsert(insert(intents), _NAMES)
+
+
+def stored_columns(new: Sequence[Intent]) -> dict[str, Iterable[Any]]:
+    """Return intents, of which there is one, as `ADD` takes them."""
+    columns: dict[str, Iterable[Any]] = dict(zip(Intent._fields, zip(*new, strict=True), strict=True))
+    columns |= {_NAMES[place]: map(str, columns[_NAMES[place]]) for place in _AMOUNTS}
+    columns |= {name: map(str, columns[name]) for name in ("rail", "status")}  # plain text, not an enum
+    columns["events"] = map(json.dumps, columns["events"])
+    return columns
 
 
 async def add_many(tx: AsyncConnection, new: Sequence[Intent]) -> None:
     """Insert new intents."""
     if new:
-        columns: dict[str, Iterable[Any]] = dict(zip(Intent._fields, zip(*new, strict=True), strict=True))
-        columns |= {_NAMES[place]: map(str, columns[_NAMES[place]]) for place in _AMOUNTS}
-        columns |= {name: map(str, columns[name]) for name in ("rail", "status")}  # plain text, not an enum
-        columns["events"] = map(json.dumps, columns["events"])
-        await _ADD.run(tx, columns)
+        await ADD.run(tx, stored_columns(new))
 
 
 _TAKEN = as_json_rows(select(intents.c.chain_id, intents.c.topic_ref).where(among(intents.c.topic_ref, "refs")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -25,21 +26,61 @@ async def store(tmp_path: Path) -> AsyncIterator[OneStepConnection]:
     await opened.close()
 
 
-async def test_a_statement_is_one_crossing(store: OneStepConnection, monkeypatch: pytest.MonkeyPatch) -> None:
-    crossings = 0
+def count_crossings(store: OneStepConnection, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Keep what is handed over to the thread from now on."""
+    crossings: list[object] = []
     execute = store._execute
 
     async def counted(*given: object) -> object:
-        nonlocal crossings
-        crossings += 1
+        crossings.append(given)
         return await execute(*given)
 
     monkeypatch.setattr(store, "_execute", counted)
+    return crossings
+
+
+async def begin(store: OneStepConnection) -> None:
+    async with store.cursor() as cursor:
+        await cursor.execute("BEGIN")
+
+
+async def test_a_statement_is_one_crossing(store: OneStepConnection, monkeypatch: pytest.MonkeyPatch) -> None:
+    crossings = count_crossings(store, monkeypatch)
     async with store.cursor() as cursor:
         await cursor.execute("SELECT 1 AS one")
         rows = await cursor.fetchall()
 
-    assert (list(rows), crossings) == ([(1,)], 1)
+    assert (list(rows), len(crossings)) == ([(1,)], 1)
+
+
+async def test_the_end_of_no_transaction_is_no_crossing(
+    store: OneStepConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crossings = count_crossings(store, monkeypatch)
+    await store.rollback()
+    await store.commit()
+    assert not crossings
+
+    await begin(store)
+    await store.rollback()
+    assert len(crossings) == 2
+    assert not store.in_transaction
+
+
+async def test_a_transaction_whose_beginning_was_given_up_is_rolled_back(store: OneStepConnection) -> None:
+    """It begins in the thread all the same, after nobody waits for it any more."""
+    goes_on = threading.Event()
+    busy = asyncio.create_task(store._execute(goes_on.wait))
+    beginning = asyncio.create_task(store._execute(store._conn.execute, "BEGIN"))
+    await asyncio.sleep(0)  # both are handed over
+    beginning.cancel()
+    await asyncio.wait([beginning])
+    goes_on.set()
+
+    await store.rollback()
+
+    await busy
+    assert not store.in_transaction
 
 
 async def test_rows_are_handed_out_once(store: OneStepConnection) -> None:

@@ -39,6 +39,7 @@ PROTECTED = {
     "scanner/redelivery.py::Redelivery.ensure_confirmed_events": STATEMENT,
     "scanner/redelivery.py::Redelivery.retry_failed": STATEMENT,
     "scanner/redelivery.py::Redelivery.tell_together": HOUSEKEEPING,
+    "scanner/registration/intents.py::Registrations._store_new": UNIQUE,
     "scanner/registration/intents.py::Registrations._store_once": UNIQUE,
     "scanner/registration/watches.py::Watches.create": NAMED,
     "scanner/registration/watches.py::Watches.stop": CHAIN,
@@ -72,13 +73,14 @@ def writes() -> Iterator[str]:
 def _in(node: ast.AST, names: tuple[str, ...]) -> Iterator[str]:
     for child in ast.iter_child_nodes(node):
         named = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
-        if isinstance(child, ast.AsyncWith) and any(_is_write(item.context_expr) for item in child.items):
+        opened = [item.context_expr for item in child.items] if isinstance(child, ast.AsyncWith) else []
+        if any(_is_call(each, "write") for each in opened) or _is_call(child, "run_alone"):
             yield ".".join(names)
         yield from _in(child, (*names, child.name) if named else names)
 
 
-def _is_write(opened: ast.expr) -> bool:
-    return isinstance(opened, ast.Call) and isinstance(opened.func, ast.Attribute) and opened.func.attr == "write"
+def _is_call(found: ast.AST, method: str) -> bool:
+    return isinstance(found, ast.Call) and isinstance(found.func, ast.Attribute) and found.func.attr == method
 
 
 def test_each_write_is_listed_with_what_protects_it() -> None:

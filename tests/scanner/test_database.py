@@ -11,6 +11,8 @@ import pytest
 from sqlalchemy import text
 
 from chains.types import Cursor, Rail
+from kernel.errors import Collision
+from kernel.store.bulk import SLICE
 from kernel.store.database import Database, open_database
 from scanner.store import checkpoints, intents
 from scanner.store.errors import StoreError
@@ -196,6 +198,42 @@ async def test_the_hash_of_a_block_is_the_one_it_was_last_read_with(db: Database
 
     async with db.read() as tx:
         assert await checkpoints.known_blocks(tx, CHAIN, Rail.PROXY) == [Cursor(10, "other")]
+
+
+async def add(db: Database, *ids: str) -> None:
+    await db.run_alone(intents.ADD, lambda: intents.stored_columns([an_intent(each) for each in ids]))
+
+
+async def test_a_statement_alone_is_stored_whole_or_not_at_all(db: Database) -> None:
+    await add(db, "a", "b")
+    with pytest.raises(Collision):
+        await add(db, "c", "a")
+    assert await count(db) == 2
+
+    with pytest.raises(KeyError):
+        await db.run_alone(intents.ADD, lambda: {}["nothing"])
+    await add(db, "c")
+    assert await count(db) == 3
+
+
+async def test_a_statement_alone_takes_no_more_rows_than_fit_into_it(db: Database) -> None:
+    with pytest.raises(ValueError, match="more than 500 rows"):
+        await add(db, *map(str, range(SLICE + 1)))
+    assert await count(db) == 0
+
+
+@pytest.mark.parametrize("one_step", [True, False])
+async def test_a_statement_alone_waits_for_whoever_writes_and_leaves_no_lock(store_path: Path, one_step: bool) -> None:
+    async with open_database(store_path, one_step=one_step) as db:
+        async with db.write() as tx:
+            await intents.add_many(tx, [an_intent("a")])
+            waiting = asyncio.create_task(add(db, "b"))
+            await asyncio.sleep(0)
+            assert not waiting.done()
+        await waiting
+        assert await count(db) == 2
+        with closing(sqlite3.connect(store_path, timeout=0.1)) as another:
+            another.execute("BEGIN IMMEDIATE")
 
 
 @pytest.mark.parametrize("one_step", [True, False])

@@ -175,8 +175,33 @@ async def test_when_no_reference_is_free_it_says_so_and_stores_nothing(
     with pytest.raises(StoreError, match="no free payment reference"):
         await registrations.register(a_draft("b"))
 
-    assert draws == 2 + REDRAWS
+    assert draws == 3 + REDRAWS  # each once as if it were free
     assert await stored(db, "b") == {}
+
+
+async def test_about_new_intents_the_store_is_asked_nothing(
+    registrations: Registrations, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> Any:
+        raise AssertionError("its indexes tell whether they are new")
+
+    with monkeypatch.context() as patched:
+        for question in ("get_many", "taken_references", "reserved"):
+            patched.setattr(intents, question, refuse)
+        answers = await asyncio.gather(*(registrations.register(a_draft(f"order-{i}")) for i in range(50)))
+
+    assert await stored(db, *(f"order-{i}" for i in range(50))) == {each.intent_id: each for each in answers}
+
+
+async def test_one_that_is_known_among_new_ones_changes_nothing_for_them(
+    registrations: Registrations, db: Database
+) -> None:
+    first = await registrations.register(a_draft("order-3"))
+
+    answers = await asyncio.gather(*(registrations.register(a_draft(f"order-{i}")) for i in range(6)))
+
+    assert answers[3] == first
+    assert await stored(db, *(f"order-{i}" for i in range(6))) == {each.intent_id: each for each in answers}
 
 
 async def test_the_same_request_again_is_the_stored_intent(registrations: Registrations, clock: FakeClock) -> None:

@@ -193,7 +193,7 @@ class InlineQueue:
             if future is not None and not future.done():
                 future.set_exception(exc)
         else:
-            if _asked_for(function) == "commit":
+            if _commits(function):
                 for look in loop.on_commit:
                     look()
             if future is not None and not future.done():
@@ -202,6 +202,14 @@ class InlineQueue:
 
 def _asked_for(function: Any) -> str:
     return getattr(getattr(function, "func", None), "__name__", "")
+
+
+def _commits(function: Any) -> bool:
+    """Say whether what was done ended a transaction that wrote: a statement may have been all of it."""
+    asked = _asked_for(function)
+    if asked != "_step" or not function.args[0].startswith("INSERT"):
+        return asked == "commit"
+    return not function.func.__self__._cursor.connection.in_transaction
 
 
 def _install_statements() -> None:
