@@ -33,7 +33,7 @@ e2e: setup-devnet ## whole purchases, 1 to 32 at once, judged; reports in report
 chaos: setup-devnet setup-postgresql ## a hostile world, judged: SEEDS=20 of them, or SEED=n alone (CHAIN=tron|ton|market|cluster|markets)
 	$(BIN)/python -m tests.chaos $(if $(SEED),--from $(SEED) --seeds 1,--seeds $(SEEDS)) $(if $(CHAIN),--chain $(CHAIN)) $(ARGS)
 
-simulate: setup ## the whole scanner in one process on virtual time, judged: SEEDS=20, SEED=n alone, SECONDS=60 (CHAIN=evm|tron|ton|all, or market: with the marketplace)
+simulate: setup ## the whole scanner in one process on virtual time, judged: SEEDS=20, SEED=n alone, SECONDS=60 (CHAIN=evm|tron|ton|all|cluster, or market: with the marketplace)
 	$(BIN)/python -m tests.simulation $(if $(SECONDS),--seconds $(SECONDS),$(if $(SEED),--from $(SEED) --seeds 1,--seeds $(SEEDS))) $(if $(CHAIN),--chain $(CHAIN)) $(ARGS)
 
 simulate-twice: setup ## SEEDS=20 in one process and in another: each takes the same steps

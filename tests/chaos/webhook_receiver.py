@@ -24,6 +24,7 @@ class WebhookReceiver:
     def __init__(self) -> None:
         self.skew_s = 0  # of the sender's clock, which signs the time
         self._former_skew_s = 0  # what was signed before a clock jumped may arrive after it
+        self.other_skews_s: tuple[int, ...] = ()  # of the clocks of other hosts that send as well
         self.webhooks: list[ReceivedWebhook] = []
         self.trapped = 0  # requests that followed a redirect
         self.active_faults: list[str] = []
@@ -94,7 +95,7 @@ class WebhookReceiver:
         message: dict[str, Any] = orjson.loads(body)
         genuine = verify_amn(body, headers.get("x-amn-signature", ""), SECRET) and any(
             verify_standard(headers, body, SECRET, now=int(time.time()) + skew)
-            for skew in (self.skew_s, self._former_skew_s)
+            for skew in (self.skew_s, self._former_skew_s, *self.other_skews_s)
         )
         return ReceivedWebhook(
             event_id=headers.get("webhook-id", ""),

@@ -86,7 +86,7 @@ class Invariants:
         self._next = self._loop.time() + EVERY_S
         ready = len(self._loop._ready)  # type: ignore[attr-defined]
         if ready > MOST_READY:
-            self._say(f"{ready} callbacks are ready at once")
+            self.say(f"{ready} callbacks are ready at once")
         store = sqlite3.connect(self._store)
         try:
             self._look(store)
@@ -100,7 +100,8 @@ class Invariants:
             self._count = count
             self._look(self._reader)
 
-    def _say(self, sentence: str) -> None:
+    def say(self, sentence: str) -> None:
+        """Note a broken promise, once."""
         if sentence in self._said:
             return
         self._said.add(sentence)
@@ -115,7 +116,7 @@ class Invariants:
             (WRITTEN_TWICE, "has an attempt that was written down twice"),
         ):
             for (intent_id,) in store.execute(sql):
-                self._say(f"{intent_id} {what}")
+                self.say(f"{intent_id} {what}")
         self._add_up(store)
         self._keep(store)
         for chain in self._chains:
@@ -133,7 +134,7 @@ class Invariants:
             lost |= set() if stands else {intent_id}
         for intent_id, amount, told in store.execute(SUMS):
             if received.get(intent_id, 0) != int(told) or (int(told) < int(amount) and intent_id not in lost):
-                self._say(f"{intent_id} of {amount} tells {told}, and {received.get(intent_id, 0)} settled it")
+                self.say(f"{intent_id} of {amount} tells {told}, and {received.get(intent_id, 0)} settled it")
 
     def _keep(self, store: sqlite3.Connection) -> None:
         """What settled an intent once is never another one's."""
@@ -142,17 +143,17 @@ class Invariants:
                 self._owners.setdefault((chain_id, tx_hash, event_key), intent_id)
             owner = self._owners.get((chain_id, tx_hash, event_key), intent_id)
             if owner != intent_id:
-                self._say(f"{tx_hash} settled {owner}, and is {intent_id or 'nobody'}'s now")
+                self.say(f"{tx_hash} settled {owner}, and is {intent_id or 'nobody'}'s now")
 
     def _compare(self, store: sqlite3.Connection, chain: JudgedChain, ledger: EvmLedger) -> None:
         passed = dict(store.execute(CHECKPOINTS, (chain.chain_id,)).fetchall())
         for rail, position in passed.items():
             if chain.bounded and position > ledger.head + chain.deepest:
-                self._say(f"the {rail} rail was read to {position}, and the chain ends at {ledger.head}")
+                self.say(f"the {rail} rail was read to {position}, and the chain ends at {ledger.head}")
         self._compare_read(store, chain, ledger, passed)
         for intent_id, tx_hash in store.execute(REORGED, (chain.chain_id,)):
             if tx_hash not in ledger.replaced:
-                self._say(f"{tx_hash} of {intent_id} was taken for reorganised, and never left its block")
+                self.say(f"{tx_hash} of {intent_id} was taken for reorganised, and never left its block")
 
     def _doubt_confirmed(self, store: sqlite3.Connection, chain: JudgedChain) -> None:
         """Whatever settles an intent stood, as deep as was asked, when the intent is first seen to be confirmed."""
@@ -161,7 +162,7 @@ class Invariants:
         for intent_id, tx_hash, *_ in store.execute(SETTLED).fetchall() if fresh else ():
             why = chain.doubt(tx_hash, fresh[intent_id]) if intent_id in fresh else None
             if why is not None:
-                self._say(f"{intent_id} is confirmed by {tx_hash}, {why}")
+                self.say(f"{intent_id} is confirmed by {tx_hash}, {why}")
         self._judged |= fresh.keys()
 
     def _compare_read(
@@ -178,7 +179,7 @@ class Invariants:
             for tx_hash in ledger.paid(order, since, end):
                 known = known if known is not None else {tx for (tx,) in store.execute(KNOWN, (chain.chain_id,))}
                 if tx_hash not in known:
-                    self._say(
+                    self.say(
                         f"{tx_hash} for {order.intent_id} lies below the checkpoint of its rail, and is not stored"
                     )
                     return

@@ -50,6 +50,11 @@ class SimProcess:
         self.steps = 0
         self.on_death: list[Callable[[], object]] = []  # what the machine does about what it held
         self.disk: Any = None  # what its store is on (see `machine`)
+        self.way: Any = None  # to the database that it shares with others (see `shared_store`)
+        self.connections: list[Any] = []  # to any store
+        self.paused = False  # it does nothing, and goes on later as if nothing had been
+        self.stops: asyncio.Event | None = None  # set when it is paused in place of a death
+        self.held: list[asyncio.Handle] = []  # what it would do meanwhile
 
     def __repr__(self) -> str:
         return self.name
@@ -126,11 +131,26 @@ class SimLoop(asyncio.BaseEventLoop):
         if not process.alive:
             return
         process.alive = False
+        self._dead += process.held
         self._dead += [task for task in asyncio.all_tasks(self) if getattr(task, "process", None) is process]
         self.note(f"{process.name} dies after {process.steps} steps")
         for undo in process.on_death:
             undo()
         self.network.forget(process)
+
+    def pause(self, process: SimProcess) -> None:
+        """Let a process take no step, whatever comes in, until it is resumed."""
+        process.paused = True
+        self.note(f"{process.name} is stopped after {process.steps} steps")
+        if process.stops is not None:
+            process.stops.set()
+            process.dies_in = process.stops = None
+
+    def resume(self, process: SimProcess) -> None:
+        process.paused = False
+        self.note(f"{process.name} goes on")
+        held, process.held = process.held, []
+        self._ready.extend(held)  # type: ignore[attr-defined]
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
@@ -156,7 +176,7 @@ class SimLoop(asyncio.BaseEventLoop):
             context = handle._context
             owner = context.get(PROCESS)
             if owner is not None and not self._lets(owner):
-                self._dead.append(handle)
+                (owner.held if owner.alive else self._dead).append(handle)
                 continue
             self._record(handle, owner)
             self._now += STEP_S
@@ -178,8 +198,13 @@ class SimLoop(asyncio.BaseEventLoop):
         return ready.popleft()  # type: ignore[no-any-return]
 
     def _lets(self, owner: SimProcess) -> bool:
+        if owner.paused:
+            return False
         if owner.alive and owner.dies_in is not None:
             owner.dies_in -= 1
+            if owner.dies_in < 0 and owner.stops is not None:
+                self.pause(owner)
+                return False
             if owner.dies_in < 0:
                 self.kill(owner)
         if owner.alive:

@@ -33,6 +33,7 @@ SLOW_S = (0.005, 0.12)
 WORDLESS = {"cursor", "close", "fetchall", "fetchone"}  # what a connection is asked for that no other one can see:
 AT_ONCE = 0.75  # of it is done without a pause, and the rest a moment later
 UNLIMITED_PAGES = 1_073_741_823
+UNHEARD = "the server ended this transaction"  # because nothing was said in it for too long, or nothing came through
 real_time = time.monotonic
 
 
@@ -234,20 +235,46 @@ def _install_sqlite() -> None:
 
 
 class PatientConnection(sqlite3.Connection):
-    """One that never waits in real time for another's lock."""
+    """One that never waits in real time for another's lock, and whose transaction another end may give up."""
+
+    unheard = False
 
     def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
+        _listen(self, sql)
         return super().execute(_impatient(sql), *args)
 
     def cursor(self, *_: Any, **__: Any) -> sqlite3.Cursor:
         return super().cursor(ImpatientCursor)
+
+    def commit(self) -> None:
+        _listen(self, "COMMIT")
+        super().commit()
+
+    def end_transaction(self) -> None:
+        """Undo what is under way, as a server does that hears no more of it."""
+        if self.in_transaction:
+            self.rollback()
+            self.unheard = True
 
 
 class ImpatientCursor(sqlite3.Cursor):
     """See `PatientConnection`."""
 
     def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
+        _listen(self.connection, sql)
         return super().execute(_impatient(sql), *args)
+
+    def executemany(self, sql: str, *args: Any) -> sqlite3.Cursor:
+        _listen(self.connection, sql)
+        return super().executemany(sql, *args)
+
+
+def _listen(connection: Any, sql: str) -> None:
+    """Refuse to go on with a transaction that was ended; a new one is a new one."""
+    if connection.unheard:
+        if not sql.startswith(("BEGIN", "PRAGMA")):
+            raise sqlite3.OperationalError(UNHEARD)
+        connection.unheard = False
 
 
 def _impatient(sql: str) -> str:
@@ -274,6 +301,9 @@ def _connect(
     )
     process = _process()
     if process is not None:
+        process.connections.append(opened)
+        if process.way is not None:
+            process.way.prepare(opened)
         process.on_death.append(lambda: _close(opened))
         if process.disk is not None:
             process.disk.connections.append(opened)

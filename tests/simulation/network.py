@@ -85,6 +85,9 @@ class End:
     def arrive(self, kind: str, data: bytes) -> None:
         if self.transport is None:
             self.early.append((kind, data))
+        elif self.transport.owner is not None and self.transport.owner.paused:
+            again = asyncio.Handle(self.arrive, (kind, data), self.network.loop, WORLD)
+            self.transport.owner.held.append(again)
         elif self.transport.owner is None or self.transport.owner.alive:
             self.transport.context.run(self.transport.arrive, kind, data)
 

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from tests.chaos.purchases import OF_COIN, Family, PlannedPurchase
-from tests.chaos.schedule import CONFIRMATIONS, EPOCH, FOR_LONG, LIES, Plan, PlannedFault, deepest_reorg, plan
+from tests.chaos.schedule import CONFIRMATIONS, EPOCH, FOR_LONG, LEADER, LIES, Plan, PlannedFault, deepest_reorg, plan
 
 SPAN_S = 20.0
 FAMILIES: tuple[Family, ...] = ("evm", "evm", "evm", "tron", "ton")
-Played = Literal["evm", "tron", "ton", "all", "market"]  # all: one scanner watches these; market: both services
+# All: one scanner watches all of these. A cluster: several scanners share two chains. A market: both services.
+Played = Literal["evm", "tron", "ton", "all", "cluster", "market"]
 CHAINS: tuple[Family, ...] = ("evm", "evm", "tron", "ton")
 OFTEN_ALL = 0.1
+OFTEN_CLUSTER = 0.1
 OFTEN_MARKET = 0.2
+NODES = 3
+LEASE_S = 4.0
+NODE_FAULTS = ("node_kill", "node_end", "node_stop", "node_stop", "node_cut", "node_deaf")
+NODE_FAULT_EVERY_S = 2.0
+HOST_CLOCK = "node_clock"
+FAR_OFF_S = 1200
 OTHER_CHAIN = 10**9  # from a seed to that of another chain's plan
 SLOW = 0.4  # of the blocks of the second chain are made
 CHAIN_STEP = 10_000  # from the numbers of one chain's purchases to those of the next
@@ -70,9 +78,15 @@ def sim_plan(asked: Asked) -> Plan:
 def sim_plans(asked: Asked) -> tuple[Plan, ...]:
     """Return what happens on each chain of a run; to the scanner happens what the first one plans for it."""
     family = asked.family or drawn_family(asked.seed)
-    if family == "market":
-        raise ValueError("what is played with the marketplace is planned by `sim_market_plan`")
-    wholes = _of_all(asked) if family == "all" else [_of_one(asked, family)]
+    match family:
+        case "all":
+            wholes = _of_several(asked, CHAINS)
+        case "cluster":
+            wholes = _of_cluster(asked)
+        case "market":
+            raise ValueError("what is played with the marketplace is planned by `sim_market_plan`")
+        case _:
+            wholes = [_of_one(asked, family)]
     first, kept = 0, []
     for whole in wholes:
         numbered = enumerate(whole.faults, first)
@@ -87,8 +101,11 @@ def drawn_family(seed: int) -> Played:
     """Return what a seed is played on when nobody says."""
     if random.Random(f"services of {seed}").random() < OFTEN_MARKET:
         return "market"
-    if random.Random(f"chains of {seed}").random() < OFTEN_ALL:
+    drawn = random.Random(f"chains of {seed}").random()
+    if drawn < OFTEN_ALL:
         return "all"
+    if drawn < OFTEN_ALL + OFTEN_CLUSTER:
+        return "cluster"
     return random.Random(f"simulation of {seed}").choice(FAMILIES)
 
 
@@ -106,12 +123,12 @@ def _of_one(asked: Asked, family: Family) -> Plan:
     return _in_order(whole, (*whole.faults, *deaths, *_restarts(whole)))
 
 
-def _of_all(asked: Asked) -> list[Plan]:
+def _of_several(asked: Asked, chains: Sequence[Family]) -> list[Plan]:
     """Let each chain have its own troubles and its own blocks, and one scanner watch them all."""
-    first = _of_one(asked, CHAINS[0])
+    first = _of_one(asked, chains[0])
     daemon = [fault for fault in first.faults if fault.area == "process"]
     found = [_fewer(asked.seed, 0, first)]
-    for place, family in enumerate(CHAINS[1:], 1):
+    for place, family in enumerate(chains[1:], 1):
         whole = plan(asked.seed + place * OTHER_CHAIN, span_s=asked.span_s, family=family)
         # What may happen on a chain depends on what happens to the scanner's clock.
         faults = [fault for fault in whole.faults if fault.area != "process"]
@@ -123,6 +140,33 @@ def _of_all(asked: Asked) -> list[Plan]:
         whole = replace(_in_order(whole, (*faults, *_restarts(whole))), seed=asked.seed)
         found.append(_fewer(asked.seed, place, whole))
     return found
+
+
+def _of_cluster(asked: Asked) -> list[Plan]:
+    """Let several scanners share two chains; whoever leads the first one is stopped for longer than a lease."""
+    rng = random.Random(f"cluster of {asked.seed}")
+    first, second = _of_several(asked, ("evm", rng.choice(CHAINS)))
+    own = [PlannedFault(rng.uniform(2.0, asked.span_s / 2), "cluster", "node_stop", _longer(rng), LEADER)]
+    for _ in range(round(asked.span_s / NODE_FAULT_EVERY_S)):
+        kind = rng.choice(NODE_FAULTS)
+        seconds = rng.choice([rng.uniform(0.1, LEASE_S), _longer(rng)]) if kind == "node_stop" else rng.uniform(0.5, 6)
+        own.append(PlannedFault(rng.uniform(0, asked.span_s * 0.9), "cluster", kind, seconds, _node(rng)))
+    own += [PlannedFault(0.0, "cluster", HOST_CLOCK, 0.0, _off(rng, node)) for node in range(NODES)]
+    faults = [fault for fault in first.faults if fault.area != "process"]
+    return [_in_order(first, (*faults, *own, *_restarts(first))), second]
+
+
+def _longer(rng: random.Random) -> float:
+    return LEASE_S * rng.uniform(1.05, 2.5)
+
+
+def _node(rng: random.Random) -> int:
+    return rng.choice([*range(NODES), LEADER, LEADER])
+
+
+def _off(rng: random.Random, node: int) -> int:
+    """Return how far off a host's clock is: so many seconds, from which its number follows."""
+    return NODES * rng.randint(-FAR_OFF_S // NODES, FAR_OFF_S // NODES) + node
 
 
 def _fewer(seed: int, place: int, whole: Plan) -> Plan:

@@ -34,13 +34,15 @@ from tests.chaos.tron_environment import tron_environment
 from tests.chaos.webhook_receiver import WebhookReceiver
 from tests.harness import empty_store
 from tests.simulation import machine
+from tests.simulation.cluster import Fence, SimCluster, clustered
 from tests.simulation.evm_environment import ANOTHER_CHAIN, SimEvmEnvironment, evm_environment
 from tests.simulation.evm_ledger import EvmLedger
 from tests.simulation.invariants import Invariants, JudgedChain
 from tests.simulation.loop import START_S, Endless, SimLoop, Stuck
 from tests.simulation.market_plans import sim_market_plan
 from tests.simulation.market_run import judged_market, make_cheap, market_laboratory
-from tests.simulation.plans import Asked, Played, drawn_family, sim_plans
+from tests.simulation.plans import HOST_CLOCK, Asked, Played, drawn_family, sim_plans
+from tests.simulation.shared_store import nothing, open_shared
 from tests.simulation.shoppers import SimShoppers
 from tests.simulation.supervisor import SimSupervisor, supervised
 from tests.simulation.watchers import watching
@@ -94,7 +96,7 @@ class NotedReceiver(WebhookReceiver):
 class NotedEnvironment:
     """A chain's environment; what is done to the chain and to its endpoints is noted, with the chain's name."""
 
-    supervisor: SimSupervisor | None = None  # once there is one
+    supervisor: SimSupervisor | SimCluster | None = None  # once there is one
 
     def __init__(self, inner: Any, name: str = "") -> None:
         self._inner = inner
@@ -225,16 +227,25 @@ async def _play(planned: Sequence[Plan], folder: Path, result: Result, loop: Sim
         for chain in chains:
             await _add_permanent_faults(chain.plan, chain.env, chain.permanent)
         env = _environment(folder, chains)
-        supervisor = await stack.enter_async_context(supervised(folder, env, session, planned[0].seed))
+        seed, chain_id = planned[0].seed, chains[0].inner.chain_id
+        if result.family == "cluster":
+            supervisor = await stack.enter_async_context(clustered(folder, env, session, seed, chain_id))
+        else:
+            supervisor = await stack.enter_async_context(supervised(folder, env, session, seed))
         for chain in chains:
             chain.env.supervisor = supervisor
         laboratories = [_laboratory(chain, supervisor) for chain in chains]
         laboratories[0].receivers = tuple(chain.receiver for chain in chains)
+        clocks = tuple(fault.size for fault in planned[0].faults if fault.kind == HOST_CLOCK)
+        for chain in chains:
+            chain.receiver.other_skews_s = clocks
         loop.checks.append(partial(_give_up, supervisor))
         judged = [_judged(chain, each) for chain, each in zip(chains, laboratories, strict=True)]
         invariants = Invariants(loop, store, judged)
         loop.checks.append(invariants)
         loop.on_commit.append(invariants.committed)
+        if isinstance(supervisor, SimCluster):
+            loop.on_commit.append(Fence(supervisor, store, invariants))
         watchers = [
             await stack.enter_async_context(watching(supervisor, chain.plan, chain.inner))
             for chain in chains
@@ -329,6 +340,8 @@ def warm(*, with_market: bool = False) -> None:
         logging.getLogger(quiet).setLevel(logging.WARNING)
     shoppers.POLL_S = POLL_S
     app.HOUSEKEEPING_S = HOUSEKEEPING_S
+    app.open_postgresql = open_shared  # type: ignore[assignment]
+    app.migrate_postgresql = app.warn_of_replication = nothing  # type: ignore[assignment]
     watch_schedule._BANDS = ((watch_schedule.LIFE_MS, WATCH_MS),)
     empty_store()
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None, prefix="simulation-") as folder:

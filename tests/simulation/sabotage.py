@@ -19,7 +19,7 @@ from typing import Any
 import chains.evm.logs.reader as log_reader
 from chains.evm.logs import log_decoder
 from chains.evm.verification import decisions, endpoint_verifier
-from kernel.store import lock
+from kernel.store import leases, lock
 from scanner import balance_watcher, confirmer, ingest, lifecycle, matching, settlement, worker
 from scanner.reading import rail_reader
 from tests import harness
@@ -214,6 +214,27 @@ def a_second_scanner_starts() -> None:
     rewrite(lock, "_take", ("fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass"))
 
 
+def no_fence() -> None:
+    """Of several scanners (`--chain cluster`): one that was stopped goes on as if it still led."""
+    rewrite(leases.Leases, "fence", ("found.scalar_one_or_none() != term", "found is None"))
+
+
+def every_scanner_leads() -> None:
+    """Of several scanners: whoever looks takes what another one holds."""
+    rewrite(leases.Leases, "_is_free", ("standing.leader(lease.name) is None", "True"))
+    rewrite(leases.Leases, "take", ("and await self._is_alive(tx, holder)", "and False"))
+
+
+def lanes_are_not_kept() -> None:
+    """Of several scanners: what came of a delivery is written down by who holds its lane no more."""
+    rewrite(leases.Leases, "keep", ("{name.removeprefix(LANE) for name in found.scalars()}", "set(names)"))
+
+
+def an_hour_by_the_hosts_clock() -> None:
+    """Of several scanners: each goes by its own host's clock."""
+    rewrite(leases.Leases, "_follow", ("<= PROMPT_MS", "< 0"))
+
+
 SABOTAGES: dict[str, Callable[[], None]] = {
     each.__name__: each
     for each in (
@@ -238,5 +259,9 @@ SABOTAGES: dict[str, Callable[[], None]] = {
         a_second_scanner_starts,
         balances_of_the_newest_block,
         an_older_balance_is_news,
+        no_fence,
+        every_scanner_leads,
+        lanes_are_not_kept,
+        an_hour_by_the_hosts_clock,
     )
 }

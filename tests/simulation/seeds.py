@@ -29,7 +29,7 @@ FAILED = Path(__file__).with_name("failed_seeds.txt")
 MOST_CPU_S = 240  # of one seed
 TRIALS = 24  # to make a failure smaller
 A_DAY = 1_000_000  # seeds: a day of the month begins where the one before cannot have come to
-HEADLINE = f"{'seed':>8} {'chain':<5} {'trace':<16} {'steps':>8} {'virtual':>7} {'cpu':>5} {'lives':>5} {'payments':>8} {'settled':>7}"
+HEADLINE = f"{'seed':>8} {'chain':<7} {'trace':<16} {'steps':>8} {'virtual':>7} {'cpu':>5} {'lives':>5} {'payments':>8} {'settled':>7}"
 
 
 def say(text: str) -> None:
@@ -39,7 +39,7 @@ def say(text: str) -> None:
 
 def line(result: Result) -> str:
     return (
-        f"{result.asked.seed:>8} {result.family:<5} {result.trace:016x} {result.steps:>8} {result.virtual_s:>7.0f}"
+        f"{result.asked.seed:>8} {result.family:<7} {result.trace:016x} {result.steps:>8} {result.virtual_s:>7.0f}"
         f" {result.cpu_s:>5.1f} {result.lives:>5} {result.payments:>8} {result.settled:>7}"
     )
 
@@ -198,7 +198,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--chain",
         choices=get_args(Played),
-        help="one family alone, all in one scanner, or with the marketplace; else the seed draws it",
+        help="one family alone, all in one scanner, two in several, or with the marketplace; else the seed draws it",
     )
     parser.add_argument("--jobs", type=int, default=1, help="seeds at a time")
     parser.add_argument(

@@ -90,13 +90,14 @@ class SimSupervisor:
         folder: Path,
         env: Mapping[str, str],
         session: aiohttp.ClientSession,
-        seed: int,
+        seed: object,
         program: Program = SCANNER,
     ) -> None:
         self.unexpected_exits: list[str] = []
         self.anomalies: list[str] = []
         self.output: list[str] = []
         self.program = program
+        self.name = program.name
         self.store = folder / f"{program.name}.db"
         self.lives = 0
         self.disk = Disk()
@@ -141,7 +142,7 @@ class SimSupervisor:
         while not self._closing:
             self.lives += 1
             self._expected = False
-            running = self.current = self._started(f"{self.program.name} {self.lives}")
+            running = self.current = self._started(f"{self.name} {self.lives}")
             code = await running.ended
             self.current = None
             self._note(running, code)
@@ -149,13 +150,16 @@ class SimSupervisor:
 
     def _started(self, name: str) -> Instance:
         process = SimProcess(name)
-        process.disk, process.skew_s, process.passed_s = self.disk, self._skew_s, self._passed_s
+        self._prepare(process)
         running = Instance(process)
         context = copy_context()
         context.run(PROCESS.set, process)
         self.loop.note(f"{name} starts")
         process.task = self.loop.create_task(self._run(running), name=name, context=context)  # type: ignore[attr-defined]
         return running
+
+    def _prepare(self, process: SimProcess) -> None:
+        process.disk, process.skew_s, process.passed_s = self.disk, self._skew_s, self._passed_s
 
     async def _run(self, running: Instance) -> None:
         code = 0
