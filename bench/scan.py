@@ -18,6 +18,7 @@ from sqlalchemy import text
 
 from bench.cryo_reader import cryo_reader
 from bench.event_reader import event_reader
+from bench.processor_reader import processor_reader
 from bench.table import TableRow
 from chains.evm.adapter import open_adapter
 from chains.types import Cursor, Rail, ScanPage, Targets
@@ -240,6 +241,7 @@ async def run() -> list[TableRow]:
             web3_s = await plain_web3(url)
             peers = await event_reader(url)
             cryo_s = await cryo_reader(url)
+            processor_s = await processor_reader(url)
             stored, store_stall = await store_all(db, url)
     return [
         TableRow("scan: read and match 100,000 logs of anvil", f"{node.ours_s:.2f} s", f"fetch + orjson {node.limit_s:.2f} s",
@@ -255,6 +257,8 @@ async def run() -> list[TableRow]:
             f"{peers['decoded'] / stored:.1f} times", "ahead of eth_defi", peers["decoded"] > stored),
         TableRow("scan: against cryo, which decodes and stores nothing", f"{memory.ours_s:.2f} s read and matched",
             f"{cryo_s:.2f} s", f"{cryo_s / memory.ours_s:.1f} times", "", None),
+        TableRow("scan: against @subsquid/evm-processor, which decodes and stores nothing", f"{memory.ours_s:.2f} s read and matched",
+            f"{processor_s:.1f} s", f"{processor_s / memory.ours_s:.1f} times", "", None),
         TableRow("scan: longest stall while storing", f"{store_stall:.0f} ms", "", "", "< 100 ms", store_stall < 100),
     ]  # fmt: skip
 

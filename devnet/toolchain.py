@@ -41,9 +41,15 @@ def setup() -> None:
 
 def setup_client() -> None:
     """Install what the Node client needs; quick when it is there."""
-    if not _modules_fresh(CLIENT):
+    setup_folder(CLIENT)
+
+
+def setup_folder(folder: Path) -> Path:
+    """Install what a folder's lock names where nothing of ours is, quick when it is there; return Node."""
+    if not _modules_fresh(folder):
         with _alone():
-            _install(CLIENT)
+            _install(folder)
+    return Path(_program("node"))
 
 
 def _install(folder: Path) -> None:

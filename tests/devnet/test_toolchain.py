@@ -23,7 +23,11 @@ def test_setting_up_what_is_there_is_quick() -> None:
     assert time.monotonic() - started < 1
 
 
-@pytest.mark.parametrize(("folder", "least"), [(toolchain.ROOT, 10), (toolchain.CLIENT, 1)], ids=["devnet", "client"])
+@pytest.mark.parametrize(
+    ("folder", "least"),
+    [(toolchain.ROOT, 10), (toolchain.CLIENT, 1), (toolchain.ROOT / "bench" / "evm_processor", 10)],
+    ids=["devnet", "client", "evm-processor"],
+)
 def test_the_lock_names_no_download_address_and_pins_every_package_of_every_platform(folder: Path, least: int) -> None:
     packages = json.loads((folder / "package-lock.json").read_text())["packages"]
     assert not [name for name, package in packages.items() if "resolved" in package]

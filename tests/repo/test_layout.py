@@ -52,7 +52,15 @@ def test_nothing_of_a_machine_or_a_registry_is_in_the_project() -> None:
     assert {Path(name).suffix for name, content in files.items() if not is_text(content)} == BINARY
 
 
-@pytest.mark.parametrize("lock", ["package-lock.json", "clients/js/package-lock.json", "docs/site/package-lock.json"])
+@pytest.mark.parametrize(
+    "lock",
+    [
+        "package-lock.json",
+        "clients/js/package-lock.json",
+        "docs/site/package-lock.json",
+        "bench/evm_processor/package-lock.json",
+    ],
+)
 def test_the_locks_of_npm_name_no_address(lock: str) -> None:
     packages = json.loads((ROOT / lock).read_text())["packages"]
 
