@@ -42,12 +42,15 @@ Translate = Callable[[SQLAlchemyError], Exception | None]
 def as_store_error(exc: SQLAlchemyError) -> Exception | None:
     """Return what a failure of the driver is to the layers above; None: itself."""
     cause = getattr(exc, "orig", None) or exc
-    code = getattr(cause, "sqlite_errorcode", 0)
-    if code in _SAME:
+    if getattr(cause, "sqlite_errorcode", 0) in _SAME:
         return Collision(f"the same is stored already: {cause}")
     # A copy was made by another program while a daemon started: it ended as if an operator had to change something.
-    busy = code & PRIMARY_CODE == sqlite3.SQLITE_BUSY
-    return (StoreBusy if busy else StoreError)(f"the store failed: {cause}")
+    return (StoreBusy if is_busy(cause) else StoreError)(f"the store failed: {cause}")
+
+
+def is_busy(cause: BaseException | None) -> bool:
+    """Say whether SQLite waited in vain for another's lock."""
+    return bool(getattr(cause, "sqlite_errorcode", 0) & PRIMARY_CODE == sqlite3.SQLITE_BUSY)
 
 
 class Database(ABC):

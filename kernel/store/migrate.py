@@ -7,7 +7,8 @@ from pathlib import Path
 from sqlalchemy import Connection, create_engine, inspect
 from sqlalchemy.exc import DBAPIError
 
-from kernel.errors import StoreError
+from kernel.errors import StoreBusy, StoreError
+from kernel.store import database
 from kernel.store.files import private_store
 from kernel.store.postgresql import OLDEST, PostgresDatabase, PostgresSettings, advise, open_engine
 
@@ -30,12 +31,13 @@ def migrate(path: Path, migrations: Path, *, setting: str) -> str:
         private_store(path)
     except StoreError as exc:
         raise StoreError(f"{setting}: {exc}") from exc
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 5})
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": database.BUSY_TIMEOUT_MS / 1000})
     try:
         with engine.begin() as connection:
             return _upgrade(connection, str(path), migrations)
     except DBAPIError as exc:
-        raise StoreError(f"{setting}: cannot open {path}: {exc.orig}") from exc
+        kind = StoreBusy if database.is_busy(exc.orig) else StoreError
+        raise kind(f"{setting}: cannot open {path}: {exc.orig}") from exc
     finally:
         engine.dispose()
 

@@ -21,7 +21,8 @@ from sqlalchemy import MetaData, create_engine
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from kernel.errors import StoreError
+from kernel.errors import StoreBusy, StoreError
+from kernel.store import database
 from kernel.store.migrate import newest_in
 from tests import postgres
 from tests.processes import ROOT
@@ -255,3 +256,14 @@ def test_what_makes_tables_is_loaded_for_a_store_that_has_none_alone(service: Se
 def test_an_installation_without_migrations_says_so(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no migrations"):
         newest_in(tmp_path)
+
+
+@BOTH
+def test_a_store_that_another_program_holds_is_busy_and_not_broken(
+    service: ServiceUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 20)
+    with closing(sqlite3.connect(tmp_path / "some.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreBusy, match="database is locked"):
+            importlib.import_module(f"{service.name}.store.migrate").migrate(tmp_path / "some.db")

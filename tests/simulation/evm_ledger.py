@@ -219,6 +219,15 @@ class EvmLedger:
                 found.append((number, amount * ((log["topics"][2] == topic) - (log["topics"][1] == topic))))
         return found
 
+    def moved_by(self, tx_hash: str, token: str, holder: str) -> int:
+        """Return how much of a token a transaction of the chain brought to an address."""
+        block = self.blocks[self._place[tx_hash][0]]
+        mine = [log for log in block.logs if log["transactionHash"] == tx_hash and log["address"] == token.lower()]
+        to = "0x" + word(holder)
+        return sum(
+            int(log["data"], 16) for log in mine if log["topics"][0] == TRANSFER_TOPIC and log["topics"][2] == to
+        )
+
     def balance(self, token: str, holder: str, number: int) -> int:
         """Return what an address holds of a token after a block."""
         return sum(amount for block, amount in self._moved(token, holder) if block <= number)

@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 
+from devnet.evm.anvil import CHAIN_ID
 from devnet.price_publisher import host_ms, off_peg, publishing
 from devnet.processes import new_credentials
 from devnet.runner.level import Run
@@ -31,7 +32,7 @@ from tests.chaos.laboratory import SETTINGS
 from tests.chaos.market import MAX_DOWNTIME_S, QUOTE_TTL_S, WALLETS, _registry, _sanctions, _trading, _up, _url
 from tests.chaos.market_audit import MarketAudit, of_file
 from tests.chaos.market_chain import MarketChainActor, MarketChainController, mining
-from tests.chaos.market_expected import expected_settlement
+from tests.chaos.market_expected import expected_settlement, order_of
 from tests.chaos.market_judge import judge_market
 from tests.chaos.market_laboratory import MarketLaboratory
 from tests.chaos.market_plan import MarketPlan
@@ -39,6 +40,10 @@ from tests.chaos.market_scenarios import SCREENED, MarketScenarios
 from tests.chaos.schedule import EPOCH
 from tests.harness import empty_store, environment
 from tests.simulation.evm_environment import LedgerEndpoint
+from tests.simulation.evm_ledger import EvmLedger
+from tests.simulation.invariants import Invariants, JudgedChain
+from tests.simulation.loop import SimLoop
+from tests.simulation.market_invariants import MarketInvariants
 from tests.simulation.market_node import market_node
 from tests.simulation.supervisor import SCANNER, Program, supervised
 
@@ -153,3 +158,14 @@ async def judged_market(laboratory: MarketLaboratory) -> JudgedMarket:
     await laboratory.marketplace.check()  # type: ignore[attr-defined]
     settlements = [expected_settlement(each, outcome.transfers, outcome.listed) for each in outcome.opened]
     return JudgedMarket(judge_market(outcome), sum(each.received is not None for each in settlements))
+
+
+def watched(laboratory: MarketLaboratory, loop: SimLoop, folder: Path) -> tuple[Invariants, MarketInvariants]:
+    """Return what looks at both stores during a run."""
+    ledger: EvmLedger = laboratory.controller.chain.ledger  # type: ignore[attr-defined]
+    chain = JudgedChain(chain_id=CHAIN_ID, ledger=ledger, deepest=laboratory.plan.confirmations - 1)
+    chain.doubt = ledger.doubt
+    opened = laboratory.scenarios.opened
+    chain.orders = lambda: [order_of(each) for each in opened.values() if not each.is_balance]
+    scanner, books = folder / "scanner.db", folder / "marketplace.db"
+    return Invariants(loop, scanner, [chain]), MarketInvariants(loop, books, scanner, ledger)

@@ -40,7 +40,7 @@ from tests.simulation.evm_ledger import EvmLedger
 from tests.simulation.invariants import Invariants, JudgedChain
 from tests.simulation.loop import START_S, Endless, SimLoop, Stuck
 from tests.simulation.market_plans import sim_market_plan
-from tests.simulation.market_run import judged_market, make_cheap, market_laboratory
+from tests.simulation.market_run import judged_market, make_cheap, market_laboratory, watched
 from tests.simulation.plans import HOST_CLOCK, Asked, Played, drawn_family, sim_plans
 from tests.simulation.shared_store import nothing, open_shared
 from tests.simulation.shoppers import SimShoppers
@@ -195,12 +195,17 @@ def _market(asked: Asked, folder: Path, result: Result, loop: SimLoop) -> Corout
 async def _play_market(plan: MarketPlan, folder: Path, result: Result, loop: SimLoop) -> list[str]:
     async with market_laboratory(plan, folder, CADENCES) as laboratory:
         loop.checks += [partial(_give_up, laboratory.scanner), partial(_give_up, laboratory.marketplace)]
+        watching = watched(laboratory, loop, folder)
+        for each in watching:
+            loop.checks.append(each)
+            loop.on_commit.append(each.committed)
         told = await judged_market(laboratory)
         services: tuple[Any, ...] = (laboratory.scanner, laboratory.marketplace)
         result.lives, result.payments = sum(each.lives for each in services), laboratory.controller.payments
     result.settled = told.paid
     exits = [f"a daemon ended by itself: {end}" for each in services for end in each.unexpected_exits]
-    return [*_told(told.verdict), *exits]
+    broken = [sentence for each in watching for sentence in each.found]
+    return [*broken, *_told(told.verdict), *exits]
 
 
 @dataclass(slots=True)
