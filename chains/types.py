@@ -76,6 +76,7 @@ class Transaction:
     transfers: tuple[Transfer, ...]  # each movement of a token once, in the order of the chain
     head: Head  # of the chain it was seen on, by the endpoint that showed it
     is_complete: bool = True  # False while something it caused has not happened yet, or cannot be judged
+    block_time: int | None = None  # unix seconds, by the chain's own clock
 
     @property
     def facts(self) -> tuple[bool | None, int, str | None, tuple[Transfer, ...]]:

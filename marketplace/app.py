@@ -57,11 +57,14 @@ from marketplace.notifications.follower import NotificationFollower
 from marketplace.notifications.mail import Mail
 from marketplace.notifications.telegram import TELEGRAM, Telegram, TelegramLinks
 from marketplace.payments.checkout import Checkout
+from marketplace.payments.choice import ProviderChoice
 from marketplace.payments.deposit_addresses import open_destinations, open_treasuries
 from marketplace.payments.derived_addresses import DerivedAddresses
 from marketplace.payments.expiry import Expiry
 from marketplace.payments.fees import Fees
 from marketplace.payments.history import PaymentHistory
+from marketplace.payments.hosted.opening import open_hosted
+from marketplace.payments.hosted.webhook_receiver import HostedWebhookReceiver
 from marketplace.payments.options import PaymentOptions
 from marketplace.payments.payout_addresses import PayoutAddresses
 from marketplace.payments.payout_settlement import PayoutSettlements
@@ -268,6 +271,8 @@ class _PaymentParts:
     commands: CommandDispatcher
     verifier: PaymentVerifier
     providers: Providers
+    choice: ProviderChoice
+    hosted_webhooks: HostedWebhookReceiver
     expiry: Expiry
     payouts: Payouts
     payout_settlements: PayoutSettlements
@@ -322,6 +327,7 @@ def _build(
             parts.payout_settlements,
             Retention(units, settings.keeping),
             parts.webhook_receiver,
+            parts.hosted_webhooks,
             GoodsUpkeep(units, goods),
             services.dispute_deadlines,
             every_s=settings.sweep_s,
@@ -373,7 +379,8 @@ def _payment_parts(
     )
     callback = Callback(settings.http.public_url, secret)
     by_scanner = ScannerProvider(units, scanner, catalog, callback)
-    providers = Providers({Provider.SCANNER: by_scanner})
+    hosted = open_hosted(settings.hosted, units, session, scanner, catalog, callback, money.escrow_addresses)
+    providers = Providers({Provider.SCANNER: by_scanner, **hosted})
     commands = CommandDispatcher(units, providers)
     verifier = PaymentVerifier(units, providers, gate, commands)
     return _PaymentParts(
@@ -385,6 +392,8 @@ def _payment_parts(
         commands=commands,
         verifier=verifier,
         providers=providers,
+        choice=ProviderChoice(hosted),
+        hosted_webhooks=HostedWebhookReceiver(units, hosted, verifier),
         expiry=Expiry(units, providers, verifier),
         payouts=Payouts(units, catalog, money.escrow_addresses, grace_h=money.release_grace_h),
         payout_settlements=PayoutSettlements(units, catalog, scanner),
@@ -419,6 +428,7 @@ def _services(
         catalog,
         destinations,
         parts.commands,
+        parts.choice,
         parts.quoting,
         parts.expiry,
         ttl_h=money.payment_ttl_h,
@@ -450,12 +460,14 @@ def _services(
             catalog,
             destinations,
             networks,
+            parts.choice,
             parts.quoting,
             own_nodes=settings.money.rpc_urls if settings.money.require_proof else None,
         ),
         payments=PaymentHistory(units, parts.providers),
         verifier=parts.verifier,
         webhook_receiver=parts.webhook_receiver,
+        hosted_webhooks=parts.hosted_webhooks,
         payouts=parts.payouts,
         payout_settlements=parts.payout_settlements,
         payout_addresses=PayoutAddresses(units, catalog, domain=_domain(settings)),

@@ -14,6 +14,7 @@ from marketplace.identity.links import KEPT_MS
 from marketplace.model import CommandKind
 from marketplace.notifications.alerts import BookWatch
 from marketplace.payments.expiry import Expiry
+from marketplace.payments.hosted.webhook_receiver import HostedWebhookReceiver
 from marketplace.payments.payout_settlement import PayoutSettlements
 from marketplace.payments.payouts import Payouts
 from marketplace.payments.webhook_receiver import WebhookReceiver
@@ -40,6 +41,7 @@ class Scheduler:
         payout_settlements: PayoutSettlements,
         retention: Retention,
         webhook_receiver: WebhookReceiver,
+        hosted_webhooks: HostedWebhookReceiver,
         goods: GoodsUpkeep,
         dispute_deadlines: DisputeDeadlines,
         *,
@@ -54,6 +56,7 @@ class Scheduler:
         self._payout_settlements = payout_settlements
         self._retention = retention
         self._webhook_receiver = webhook_receiver
+        self._hosted_webhooks = hosted_webhooks
         self.goods = goods
         self._dispute_deadlines = dispute_deadlines
         self._every_s = every_s
@@ -76,6 +79,7 @@ class Scheduler:
         """Do every chore once."""
         await self._look_again()
         await self._webhook_receiver.read_again(BATCH)
+        await self._hosted_webhooks.read_again(BATCH)
         await self._stop_forgotten()
         await self._payouts.pass_grace()
         await self._payout_settlements.look_again()

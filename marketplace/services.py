@@ -23,6 +23,7 @@ from marketplace.payments.checkout import Checkout
 from marketplace.payments.derived_addresses import DerivedAddresses
 from marketplace.payments.fees import Fees
 from marketplace.payments.history import PaymentHistory
+from marketplace.payments.hosted.webhook_receiver import HostedWebhookReceiver
 from marketplace.payments.options import PaymentOptions
 from marketplace.payments.payout_addresses import PayoutAddresses
 from marketplace.payments.payout_settlement import PayoutSettlements
@@ -71,6 +72,7 @@ class Services:
     payments: PaymentHistory
     verifier: PaymentVerifier
     webhook_receiver: WebhookReceiver
+    hosted_webhooks: HostedWebhookReceiver
     payouts: Payouts
     payout_settlements: PayoutSettlements
     payout_addresses: PayoutAddresses

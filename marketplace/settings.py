@@ -23,7 +23,8 @@ from marketplace.errors import ConfigError
 from marketplace.model import Role
 from marketplace.notifications.mail import MailServer, mail_server
 from marketplace.payments.fees import MAX_FEE_BPS
-from marketplace.pricing.settings import OracleEnvironment, OracleSettings, oracle_settings
+from marketplace.payments.hosted.settings import HostedEnvironment, HostedSettings, hosted_settings
+from marketplace.pricing.settings import OracleSettings, oracle_settings
 from marketplace.retention import Keeping
 
 PREFIX = "MARKETPLACE_"
@@ -181,6 +182,7 @@ class Settings:
     money: MoneySettings
     channels: ChannelSettings
     oracle: OracleSettings
+    hosted: HostedSettings
     db_path: Path
     database_url: str | None = field(repr=False)  # PostgreSQL in its place; it may hold a password
     jwt_secret: SecretStr
@@ -198,7 +200,7 @@ class Settings:
     log_format: Literal["console", "json"]
 
 
-class _Environment(OracleEnvironment):
+class _Environment(HostedEnvironment):
     """The variables as they are named outside (docs/marketplace.md)."""
 
     model_config = ConfigDict(extra="ignore")
@@ -291,6 +293,9 @@ def load_settings(environ: Mapping[str, str], *, env_file: Path | None = None, b
         money=_money(env, given),
         channels=_channels(env),
         oracle=oracle_settings(env, production=env.APP_ENV == "production"),
+        hosted=hosted_settings(
+            env, require_proof=env.MARKETPLACE_REQUIRE_PROOF, production=env.APP_ENV == "production"
+        ),
         db_path=env.MARKETPLACE_DB_PATH,
         database_url=_revealed(env.MARKETPLACE_DATABASE_URL),
         jwt_secret=_jwt_secret(env),

@@ -243,6 +243,7 @@ class InspectedTransaction(Wire):
     success: bool | None
     block_number: int | None
     block_hash: str | None
+    block_time: Moment | None
     depth: int | None
     final: bool
     transfers: Annotated[tuple[InspectedTransfer, ...], Meta(max_length=5000)]

@@ -26,6 +26,7 @@ class Inspection:
     success: bool | None = None
     block_number: int | None = None
     block_hash: str | None = None
+    block_time: int | None = None  # unix milliseconds, by the chain's own clock
     depth: int | None = None  # None as well where positions are no blocks
     final: bool = False
     transfers: tuple[Transfer, ...] = ()
@@ -66,6 +67,7 @@ def inspected(chain: Chain, found: Transaction, *, counts_blocks: bool) -> Inspe
         success=found.succeeded,
         block_number=found.block_number,
         block_hash=found.block_hash,
+        block_time=None if found.block_time is None else found.block_time * 1000,
         depth=depth(found.block_number, found.head.position) if counts_blocks else None,
         final=deep and found.is_complete,
         transfers=found.transfers,

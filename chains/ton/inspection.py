@@ -66,6 +66,7 @@ class Inspector:
             transfers,
             head=Head(tip.time, None, tip.time, finalized=tip.time),
             is_complete=facts.is_complete and facts.is_listed(sent) and is_judged,
+            block_time=facts.time,
         )
 
     async def _arrived(self, endpoint: Endpoint, moves: Sequence[Transfer]) -> tuple[tuple[Transfer, ...], bool]:

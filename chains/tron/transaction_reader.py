@@ -64,4 +64,5 @@ class TransactionReader:
             None,
             tuple(as_transfer(receipt, event, self._chain_id) for event in moved),
             head,
+            block_time=receipt.time_ms // 1000,
         )

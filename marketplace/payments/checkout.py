@@ -23,6 +23,7 @@ from marketplace.model import (
     Rail,
     RequestStatus,
 )
+from marketplace.payments.choice import ProviderChoice
 from marketplace.payments.deposit_addresses import DepositAddresses, key
 from marketplace.payments.money import to_decimal
 from marketplace.payments.scanner_outbox import CommandDispatcher
@@ -47,6 +48,7 @@ class IntentDraft:
     mode: Mode | None
     chain_id: int
     token: str
+    provider: Provider = Provider.SCANNER
 
 
 class Expiry(Protocol):
@@ -70,6 +72,7 @@ class Checkout:
         catalog: Catalog,
         destinations: DepositAddresses,
         commands: CommandDispatcher,
+        choice: ProviderChoice,
         quoting: Quoting,
         expiry: Expiry,
         *,
@@ -79,6 +82,7 @@ class Checkout:
         self._catalog = catalog
         self._destinations = destinations
         self._commands = commands
+        self._choice = choice
         self._quoting = quoting
         self._expiry = expiry
         self._ttl_ms = int(ttl_h * HOUR_MS)
@@ -157,6 +161,7 @@ class Checkout:
         token = self._catalog.token(draft.chain_id, draft.token)
         if token is None:
             raise invalid("token", f"{draft.token} is not a token of {chain.name}")
+        self._choice.check(draft.provider, chain.chain_id, token.symbol, draft.rail, draft.mode)
         return chain, token
 
     async def _create(
@@ -172,14 +177,18 @@ class Checkout:
         if priced is None or priced.terms != _terms(offer):
             raise conflict("the request changed at the same time: try again", status=request.status)
         await refuse_out_of_stock(work.tx, offer.id, work.now)
-        destination, source, index = await self._destinations.take(work.tx, chain, draft.rail)
+        destination: str | None = None
+        source: str | None = None
+        index = 0
+        if not self._choice.gives_address(draft.provider):
+            destination, source, index = await self._destinations.take(work.tx, chain, draft.rail)
         required = await thresholds.required(work.tx, self._catalog, chain.chain_id)
         payment = self._payment(work, offer, request, draft, token, priced.price, destination, required)
         await payments.add(work.tx, payment)
         if priced.price.quote is not None:
             ends = payment.expires_at or work.now + self._ttl_ms
             await quotes.add(work.tx, kept(priced.price.quote, payment.id, token, ends))
-        if source is not None:
+        if destination is not None and source is not None:
             await addresses.reserve(
                 work.tx,
                 chain_id=chain.chain_id,
@@ -203,7 +212,7 @@ class Checkout:
         draft: IntentDraft,
         token: Token,
         price: Priced,
-        destination: str,
+        destination: str | None,
         required: int,
     ) -> Payment:
         payment_id = new_id()
@@ -214,7 +223,7 @@ class Checkout:
             seller_offer_id=offer.id,
             buyer_id=request.buyer_id,
             seller_id=offer.seller_id,
-            provider=Provider.SCANNER,
+            provider=draft.provider,
             provider_payment_id=_provider_id(payment_id, draft, mode, token),
             direction=Direction.IN,
             rail=draft.rail,
@@ -263,7 +272,8 @@ class Checkout:
         if payment is None:
             raise LookupError(f"payment {payment_id} is gone")
         if payment.status is PaymentStatus.FAILED:
-            raise Refused("rail_unavailable", f"the scanner does not accept this payment: {payment.reason}")
+            who = "the scanner" if payment.provider is Provider.SCANNER else payment.provider
+            raise Refused("rail_unavailable", f"{who} does not accept this payment: {payment.reason}")
         return payment
 
 
@@ -293,7 +303,9 @@ async def payable(tx: Tx, request: PurchaseRequest, now: int) -> Offer:
 
 
 def _provider_id(payment_id: str, draft: IntentDraft, mode: Mode | None, token: Token) -> str | None:
-    """Name the payment at the scanner beforehand, so that its webhook finds it whatever we lived to hear."""
+    """Name the payment beforehand where we can, so that its webhook finds it whatever we lived to hear."""
+    if draft.provider is Provider.REQUEST_NETWORK:
+        return None  # it names its requests itself
     if draft.rail is not Rail.DIRECT_BALANCE:
         return payment_id
     return f"{payment_id}-balance-c{token.chain_id}-{token.symbol.upper()}" if mode is Mode.WATCH else None
@@ -302,7 +314,8 @@ def _provider_id(payment_id: str, draft: IntentDraft, mode: Mode | None, token: 
 def _same(payment: Payment, draft: IntentDraft, token: Token) -> bool:
     how = (payment.rail, payment.chain_id, payment.token_address)
     mode = (draft.mode or Mode.CHECK) if draft.rail is Rail.DIRECT_BALANCE else None
-    return payment.is_open and how == (draft.rail, draft.chain_id, token.address) and payment.mode == mode
+    same = how == (draft.rail, draft.chain_id, token.address) and payment.mode == mode
+    return payment.is_open and same and payment.provider == draft.provider
 
 
 def _taken(payment: Payment) -> Refused:
@@ -314,6 +327,7 @@ def _taken(payment: Payment) -> Refused:
         rail=payment.rail,
         chainId=payment.chain_id,
         token=payment.token_symbol,
+        provider=payment.provider,
     )
 
 

@@ -116,6 +116,33 @@ def from_intent(payment: Payment, intent: Intent, transfers: Sequence[Transfer],
     )
 
 
+def from_transactions(
+    payment: Payment,
+    credits_: Sequence[Credit],
+    *,
+    confirmations: int,
+    block: int | None,
+    other: tuple[str, int, str] | None = None,
+) -> PaymentObservation:
+    """
+    Read transactions that a provider named, as the scanner sees them on the chain.
+
+    `other` is what came in their place: the token, how much of it, and in which transaction.
+    """
+    token, amount, tx_hash = other or (payment.token_address, sum(credit.amount for credit in credits_), None)
+    evidence = Evidence(
+        chain_id=payment.chain_id,
+        token=token,
+        destination=payment.paid_to,
+        amount=amount,
+        confirmations=confirmations,
+        tx_hash=credits_[-1].tx_hash if credits_ else tx_hash,
+        sender=next((credit.sender for credit in credits_ if credit.sender), None),
+    )
+    document = _document(evidence, credits_, block) | {"provider": payment.provider}
+    return PaymentObservation(evidence=evidence, credits=tuple(credits_), document=document, tx_hash=evidence.tx_hash)
+
+
 def _identified(transfers: Iterable[EventTransfer | Transfer], chain: Chain) -> tuple[Credit, ...]:
     """Return each transfer once, under its one spelling."""
     found: dict[tuple[str, str], Credit] = {}

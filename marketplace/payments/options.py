@@ -11,9 +11,10 @@ from config.catalog import Proof
 from marketplace.catalog import Catalog, Chain, Token
 from marketplace.errors import Refused
 from marketplace.goods.handover import refuse_out_of_stock
-from marketplace.model import Actor, Offer, Rail
+from marketplace.model import Actor, Offer, Provider, Rail
 from marketplace.networks import Networks, is_watched
 from marketplace.payments.checkout import payable
+from marketplace.payments.choice import ProviderChoice, ProviderOption
 from marketplace.payments.deposit_addresses import DepositAddresses
 from marketplace.payments.money import to_decimal
 from marketplace.pricing.quoting import Quoting
@@ -30,7 +31,8 @@ class PaymentOption:
     chain_name: str
     token: str
     token_address: str
-    rails: tuple[Rail, ...]
+    rails: tuple[Rail, ...]  # of the scanner
+    providers: tuple[ProviderOption, ...]
     confirmations: int
     estimated_seconds: int | None
     amount: str
@@ -45,6 +47,7 @@ class PaymentOptions:
         catalog: Catalog,
         destinations: DepositAddresses,
         networks: Networks,
+        choice: ProviderChoice,
         quoting: Quoting,
         *,
         own_nodes: Collection[str] | None = None,
@@ -54,6 +57,7 @@ class PaymentOptions:
         self._catalog = catalog
         self._destinations = destinations
         self._networks = networks
+        self._choice = choice
         self._quoting = quoting
         self._own_nodes = own_nodes
 
@@ -70,9 +74,13 @@ class PaymentOptions:
             await refuse_out_of_stock(tx, offer.id, self._units.clock.now_ms())
             needed = {each: await thresholds.required(tx, self._catalog, each) for each in self._catalog.chains}
         usable = await self.rails()
-        tokens = [token for token in await self._watched() if usable[token.chain_id]]
+        watched = await self._watched()
+        through = {
+            token: self._choice.offered(token.chain_id, token.symbol, usable[token.chain_id]) for token in watched
+        }
+        tokens = [token for token in watched if through[token]]
         return [
-            _option(self._catalog.chains[token.chain_id], token, usable[token.chain_id], needed[token.chain_id], amount)
+            _option(self._catalog.chains[token.chain_id], token, through[token], needed[token.chain_id], amount)
             for token, amount in await self._amounts(offer, tokens)
         ]
 
@@ -122,14 +130,17 @@ class PaymentOptions:
         return found
 
 
-def _option(chain: Chain, token: Token, rails: tuple[Rail, ...], confirmations: int, amount: str) -> PaymentOption:
+def _option(
+    chain: Chain, token: Token, providers: tuple[ProviderOption, ...], confirmations: int, amount: str
+) -> PaymentOption:
     block_s = chain.block_time_sec
     return PaymentOption(
         chain_id=chain.chain_id,
         chain_name=chain.name,
         token=token.symbol,
         token_address=token.address,
-        rails=rails,
+        rails=next((each.rails for each in providers if each.name is Provider.SCANNER), ()),
+        providers=providers,
         confirmations=confirmations,
         estimated_seconds=None if block_s is None else math.ceil(confirmations * block_s),
         amount=amount,

@@ -14,6 +14,7 @@ from marketplace.catalog import Catalog, Chain
 from marketplace.errors import Refused, conflict, invalid, not_found
 from marketplace.model import Actor, Direction, Payment, PaymentStatus, Role
 from marketplace.payments.checkout import found_payment
+from marketplace.payments.inspecting import inspect
 from marketplace.payments.payouts import PayoutInstruction, Payouts
 from marketplace.store import locks, payments, payout_settlements
 from marketplace.store.errors import StoreError
@@ -25,9 +26,11 @@ log = logging.getLogger(__name__)
 
 BATCH = 100  # instructions looked at in one sweep
 MAX_SHOWN = 20  # transfers named in a refusal
-MAX_KEY = 200  # characters of the name of a transfer
 PATIENCE_MS = 24 * 3_600_000  # after which somebody is told that a transaction is still not proved
 MAX_PAUSE_MS = 600_000
+# How much older than its instruction a transaction may seem. Hosts and chains have clocks of their own, sequencers that
+# catch up stamp blocks with the past, and whoever really paid must not be told to pay again.
+OLDER_MS = 3_600_000
 OPEN = (PaymentStatus.PENDING, PaymentStatus.PROCESSING)
 
 
@@ -55,6 +58,8 @@ def proof_of(order: Payment, chain: Chain, catalog: Catalog, seen: InspectedTran
         return PayoutProof(standing=Standing.UNKNOWN)
     if seen.success is False:
         return PayoutProof(standing=Standing.WRONG, reason="failed")
+    if seen.block_time is not None and seen.block_time < order.created_at - OLDER_MS:
+        return PayoutProof(standing=Standing.WRONG, reason="older_than_the_instruction")
     paying = [each for each in seen.transfers if _pays(order, catalog, each)]
     if not paying:
         # What one message of TON causes happens piece by piece: its transfer may still be on its way.
@@ -148,22 +153,7 @@ class PayoutSettlements:
             raise conflict(f"the scanner does not look at this transaction: {exc.message[:200]}") from exc
 
     async def _inspect(self, order: Payment, tx_hash: str) -> InspectedTransaction:
-        """
-        Ask the scanner.
-
-        Raises:
-            BrokenAnswer: it speaks of something else, or contradicts itself.
-        """
-        seen = await self._scanner.inspect_transaction(order.chain_id, tx_hash)
-        family = self._chain(order).chain_type
-        other = seen.tx_hash != tx_hash and family != "ton"  # there it is that of the first message
-        if seen.chain_id != order.chain_id or other or canonical_tx_hash(family, seen.tx_hash) != seen.tx_hash:
-            raise BrokenAnswer("the answer is about another transaction")
-        keys = [each.event_key for each in seen.transfers]
-        # One transfer under one key twice would pay two instructions.
-        if len(set(keys)) != len(keys) or any(not key or len(key) > MAX_KEY for key in keys):
-            raise BrokenAnswer("the answer names transfers that cannot be told apart")
-        return seen
+        return await inspect(self._scanner, order.chain_id, self._chain(order).chain_type, tx_hash)
 
     async def _name(
         self, work: UnitOfWork, actor: Actor, order: Payment, given_hash: str, seen: InspectedTransaction
@@ -325,6 +315,7 @@ def _instruction(found: Payment | None) -> Payment:
 def _wrong(reason: str | None, seen: InspectedTransaction) -> Refused:
     said = {
         "failed": "the transaction failed: it paid nothing",
+        "older_than_the_instruction": "the transaction is older than the instruction: it paid something else",
         "pays_another_instruction": "what this transaction pays was counted for another instruction",
     }
     message = said.get(reason or "", "the transaction does not pay this instruction")
@@ -336,6 +327,7 @@ def _told(seen: InspectedTransaction, transfers: Collection[InspectedTransfer]) 
         "chainId": seen.chain_id,
         "txHash": seen.tx_hash,
         "success": seen.success,
+        "blockTime": None if seen.block_time is None else seen.block_time.written(),
         "depth": seen.depth,
         "final": seen.final,
         "transferCount": len(seen.transfers),

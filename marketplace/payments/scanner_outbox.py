@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from typing import assert_never
 
 from clients.python.amn_scanner_client import NotFound, ScannerRefused, ScannerUnavailable
@@ -13,6 +14,7 @@ from marketplace.model import OPEN_PAYMENTS, CommandKind, EscrowState, Payment, 
 from marketplace.payments.providers import CreationRefused, Providers
 from marketplace.payments.settlement import withdraw_from_scanner
 from marketplace.store import addresses, locks, outbox, payments
+from marketplace.store.errors import Taken
 from marketplace.store.outbox import ScannerCommand
 from marketplace.unit_of_work import UnitOfWorkFactory, new_id
 
@@ -117,6 +119,12 @@ class CommandDispatcher:
             await self._leave_unregistered(command, payment)
             return
         values = await self._providers.of(payment).create(payment)
+        try:
+            await self._note_registered(command, payment, values)
+        except Taken as exc:  # a name, or an address, that another payment has
+            raise CreationRefused(f"{payment.provider} gave what another payment has") from exc
+
+    async def _note_registered(self, command: ScannerCommand, payment: Payment, values: Mapping[str, object]) -> None:
         async with self._units.begin(locks.request_of_payment(command.payment_id)) as work:
             await outbox.finish(work.tx, command, work.now)
             if await payments.set_registered(work.tx, payment.id, work.now, **values):

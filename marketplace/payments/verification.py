@@ -84,6 +84,15 @@ class PaymentVerifier:
         """
         if payment.status is PaymentStatus.COMPLETED:
             return await self._result(payment.id, None, self._counted(payment))
+        return await self.look(payment, thoroughly=thoroughly)
+
+    async def look(self, payment: Payment, *, thoroughly: bool) -> CheckResult:
+        """
+        Read a payment's state whatever it is: what comes to one that is over is listed as money for a person.
+
+        Raises:
+            ScannerUnavailable, ScannerRefused: nothing was learned.
+        """
         if payment.registered_at is None and payment.status in OPEN_PAYMENTS:
             await self._commands.register_now(payment.id)
             async with self._units.db.read() as tx:

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, or_, select, update
 
 from kernel.store.dialects import upsert
-from marketplace.model import Page
+from marketplace.model import HOSTED, Page
 from marketplace.store.database import Tx
 from marketplace.store.rows import many, paged
 from marketplace.store.tables import credited_transfers, payment_transfers, recoveries, webhook_inbox
@@ -97,6 +97,14 @@ async def unread(tx: Tx, event_types: Collection[str], limit: int) -> list[Kept]
     found = select(i.event_id, i.event_type, i.payment_id, i.body)
     waiting = found.where(i.outcome == UNREAD, i.event_type.in_(event_types))
     return await many(tx, waiting.order_by(i.received_at, i.event_id).limit(limit), Kept)
+
+
+async def unread_of_hosted(tx: Tx, limit: int) -> list[Kept]:
+    """Return webhooks of hosted providers that nobody could follow up yet, oldest first."""
+    i = webhook_inbox.c
+    theirs = or_(*(i.event_type.startswith(f"{each}.", autoescape=True) for each in HOSTED))
+    found = select(i.event_id, i.event_type, i.payment_id, i.body).where(i.outcome == UNREAD, theirs)
+    return await many(tx, found.order_by(i.received_at, i.event_id).limit(limit), Kept)
 
 
 async def latest_received_at(tx: Tx) -> int | None:

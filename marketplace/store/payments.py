@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import func, insert, or_, select, update
 
 from marketplace.model import (
+    HOSTED,
     OPEN_PAYMENTS,
     CommandKind,
     Direction,
@@ -25,6 +26,7 @@ from marketplace.store.rows import changed, many, one, paged
 from marketplace.store.tables import payments, purchase_requests, scanner_outbox
 
 _p = payments.c
+ASK_HOSTED_MS = 60_000  # how often a hosted provider is asked about a payment nothing is heard of
 FINISHED = (PaymentStatus.COMPLETED, PaymentStatus.CANCELLED, PaymentStatus.REFUNDED, PaymentStatus.FAILED)
 
 
@@ -49,6 +51,18 @@ async def of_scanner(tx: Tx, names: Sequence[str]) -> Payment | None:
             if found is not None:
                 return found
     return None
+
+
+async def of_hosted(tx: Tx, provider: Provider, name: str) -> Payment | None:
+    """Find the pay-in that a hosted provider knows by a name: never one that another takes."""
+    theirs = (_p.provider == provider) & (_p.direction == Direction.IN)
+    return await one(tx, select(payments).where(theirs, _p.provider_payment_id == name), Payment)
+
+
+async def is_paid_elsewhere_at(tx: Tx, chain_id: int, destination: str, *, but: str) -> bool:
+    """Say whether another payment is, or was, paid at an address."""
+    others = select(_p.id).where(_p.chain_id == chain_id, _p.destination == destination, _p.id != but)
+    return (await tx.execute(others.limit(1))).first() is not None
 
 
 async def pay_in(tx: Tx, request_id: str) -> Payment | None:
@@ -107,8 +121,10 @@ async def awaiting(tx: Tx, page: Page) -> tuple[list[Payment], int]:
 async def to_look_at(tx: Tx, *, now: int, limit: int) -> list[Payment]:
     """Return open pay-ins whose time is over, or that wait for what may come by itself; longest unseen first."""
     opened = (_p.direction == Direction.IN) & _p.status.in_(OPEN_PAYMENTS)
-    due = (_p.expires_at <= now) | (_p.status == PaymentStatus.PROCESSING)
     order = func.coalesce(_p.looked_at, 0)
+    # Webhooks of a hosted provider may be lost for good: it is asked, too.
+    asked = _p.provider.in_(HOSTED) & _p.registered_at.is_not(None) & (order <= now - ASK_HOSTED_MS)
+    due = (_p.expires_at <= now) | (_p.status == PaymentStatus.PROCESSING) | asked
     found = select(payments).where(opened, due).order_by(order, _p.id).limit(limit)
     # What somebody decides about just now is looked at the next time: rows are locked here in no order.
     return await many(tx, found.with_for_update(skip_locked=True, key_share=True), Payment)

@@ -23,6 +23,7 @@ from marketplace.store.tables import (
     payments,
     recoveries,
     scanner_outbox,
+    told_transactions,
     webhook_inbox,
 )
 
@@ -71,7 +72,7 @@ async def prune_payments(tx: Tx, before: int, limit: int) -> int:
     ids = list((await tx.execute(old.where(_p.id.in_(locked)))).scalars())
     if not ids:
         return 0
-    for table in (webhook_inbox, scanner_outbox, payment_transfers, recoveries):
+    for table in (webhook_inbox, scanner_outbox, payment_transfers, recoveries, told_transactions):
         await tx.execute(delete(table).where(table.c.payment_id.in_(ids)))
     used = update(address_reservations).where(address_reservations.c.payment_id.in_(ids))
     await tx.execute(used.values(payment_id=None))  # an address that was shown once is shown to nobody else

@@ -229,6 +229,14 @@ payments = Table(
         unique=True,
         **where("provider_payment_id IS NOT NULL"),
     ),
+    # A provider that gives the addresses gives none twice: one transfer would pay for two things.
+    Index(
+        "payments_given_address",
+        "chain_id",
+        "destination",
+        unique=True,
+        **where("provider = 'shkeeper' AND destination IS NOT NULL"),
+    ),
     # One pay-in a request: an open one, or the one that was paid.
     Index(
         "payments_one_pay_in",
@@ -246,6 +254,15 @@ payments = Table(
 )
 
 # What the amount of a payment was quoted by, where its price is in another currency than its token.
+# Transactions that a hosted provider says pay; what they did is asked on the chain.
+told_transactions = Table(
+    "told_transactions",
+    metadata,
+    Column("payment_id", Text, ForeignKey("payments.id"), primary_key=True),
+    Column("tx_hash", StrangersText, primary_key=True),
+    Column("told_at", Whole, nullable=False),
+)
+
 payment_quotes = Table(
     "payment_quotes",
     metadata,

@@ -27,6 +27,8 @@ EXEMPT = frozenset(
         ("GET", "/metrics"),
         ("GET", "/api/payment/{id}"),
         ("POST", "/api/payment/amn-scanner/webhook"),
+        ("POST", "/api/payment/shkeeper/webhook"),
+        ("POST", "/api/payment/request-network/webhook"),
     }
 )
 

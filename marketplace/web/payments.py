@@ -9,7 +9,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from kernel.web.connections import prove
-from marketplace.model import Mode, Payment, Rail, Role
+from marketplace.model import Mode, Payment, Provider, Rail, Role
 from marketplace.payments.checkout import IntentDraft
 from marketplace.payments.ledger import Balances
 from marketplace.payments.money import to_decimal
@@ -35,6 +35,7 @@ class NewIntent(Body):
     mode: Mode | None = None
     chain_id: ChainId
     token: Address
+    provider: Literal[Provider.SCANNER, Provider.REQUEST_NETWORK, Provider.SHKEEPER] = Provider.SCANNER
 
     def draft(self) -> IntentDraft:
         """Return the use case's input."""
@@ -44,6 +45,7 @@ class NewIntent(Body):
             mode=self.mode,
             chain_id=self.chain_id,
             token=self.token,
+            provider=self.provider,
         )
 
 
@@ -53,7 +55,9 @@ class History(Listing):
 
 def shown(payment: Payment) -> shapes.Payment:
     """Return a payment; where to pay is shown once the scanner looks there."""
-    hidden = payment.registered_at is None and payment.direction == "in"
+    # What is sent there past the provider's page is never told of.
+    elsewhere = payment.provider is Provider.REQUEST_NETWORK and payment.is_open
+    hidden = (payment.registered_at is None or elsewhere) and payment.direction == "in"
     return of(
         shapes.Payment,
         payment,
@@ -153,7 +157,9 @@ async def open_intent(request: web.Request) -> web.Response:
     if payment.registered_at is None:
         return success(shapes.RegisteredLater(payment=shown(payment), quote=quote), status=ACCEPTED)
     opened: Wire
-    if payment.rail is Rail.PROXY:
+    if payment.provider is Provider.REQUEST_NETWORK:
+        opened = shapes.OpenedElsewhere(payment=shown(payment), quote=quote)
+    elif payment.rail is Rail.PROXY:
         opened = shapes.OpenedThroughProxy(payment=shown(payment), checkout_block=payment.checkout or {}, quote=quote)
     else:
         opened = shapes.OpenedPlainly(payment=shown(payment), instructions=instructions(payment), quote=quote)
@@ -197,4 +203,20 @@ async def webhook(request: web.Request) -> web.Response:
     taken = await request.app[SERVICES].webhook_receiver.receive(await request.read(), request.headers)
     prove(request)
     status = ACCEPTED if taken.about_balance and not taken.funded else 200
+    return success(of(shapes.ReceivedWebhook, taken), status=status)
+
+
+async def shkeeper_webhook(request: web.Request) -> web.Response:
+    """POST /api/payment/shkeeper/webhook"""
+    return await _hosted_webhook(request, Provider.SHKEEPER, ACCEPTED)  # it sends again until it hears 202
+
+
+async def request_network_webhook(request: web.Request) -> web.Response:
+    """POST /api/payment/request-network/webhook"""
+    return await _hosted_webhook(request, Provider.REQUEST_NETWORK, 200)
+
+
+async def _hosted_webhook(request: web.Request, provider: Provider, status: int) -> web.Response:
+    taken = await request.app[SERVICES].hosted_webhooks.receive(provider, await request.read(), request.headers)
+    prove(request)
     return success(of(shapes.ReceivedWebhook, taken), status=status)

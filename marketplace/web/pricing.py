@@ -60,7 +60,8 @@ async def options(request: web.Request) -> web.Response:
 
 
 def _option(option: PaymentOption) -> shapes.PaymentOption:
-    return of(shapes.PaymentOption, option)
+    through = tuple(of(shapes.ProviderOption, each) for each in option.providers)
+    return of(shapes.PaymentOption, option, providers=through)
 
 
 async def networks(request: web.Request) -> web.Response:

@@ -51,7 +51,7 @@ THRESHOLDS = f"{ADMIN}/settings/confirmation-thresholds"
 DISPUTE = "/api/disputes/{id}"
 NOTES = "/api/notifications"
 STREAM = "/api/events"
-OPENED = (shapes.OpenedThroughProxy, shapes.OpenedPlainly)
+OPENED = (shapes.OpenedThroughProxy, shapes.OpenedPlainly, shapes.OpenedElsewhere)
 
 GOODS = (
     Route("POST", STOCKS, goods.create, {201: goods_shapes.OneStock}, goods.NewStock),
@@ -82,6 +82,12 @@ SHOPS = (
         shops.checkout,
         dict.fromkeys((200, 201, 202), shop_shapes.CheckedOut),
         shops.NewCheckout,
+    ),
+)
+HOSTED = (
+    Route("POST", f"{PAYMENT}/shkeeper/webhook", payments.shkeeper_webhook, {202: shapes.ReceivedWebhook}),
+    Route(
+        "POST", f"{PAYMENT}/request-network/webhook", payments.request_network_webhook, {200: shapes.ReceivedWebhook}
     ),
 )
 ROUTES = (
@@ -147,6 +153,7 @@ ROUTES = (
         payments.webhook,
         {200: shapes.ReceivedWebhook, 202: shapes.ReceivedWebhook},
     ),
+    *HOSTED,
     Route(
         "POST",
         f"{PAYMENT}/amn-scanner/direct-balance/check/{{paymentId}}",

@@ -204,7 +204,7 @@ class Payment(Wire):
     seller_offer_id: str
     buyer_id: str
     seller_id: str
-    provider: str
+    provider: Annotated[str, one_of(model.Provider)]
     provider_payment_id: str | None
     direction: Annotated[str, one_of(model.Direction)]
     rail: Annotated[str, one_of(model.Rail)]
@@ -293,12 +293,18 @@ class Quote(Wire):
     expires_at: Time
 
 
+class ProviderOption(Wire):
+    name: Annotated[str, one_of((model.Provider.SCANNER, *model.HOSTED))]
+    rails: tuple[Annotated[str, one_of(model.Rail)], ...]
+
+
 class PaymentOption(Wire):
     chain_id: Count
     chain_name: str
     token: str
     token_address: str
     rails: tuple[Annotated[str, one_of(model.Rail)], ...]
+    providers: tuple[ProviderOption, ...]
     confirmations: Count
     estimated_seconds: Count | None
     amount: Money
@@ -354,6 +360,13 @@ class RegisteredLater(Wire):
 class OpenedThroughProxy(Wire):
     payment: Payment
     checkout_block: Open
+    quote: Quote | UnsetType = UNSET
+
+
+class OpenedElsewhere(Wire):
+    """A payment that is made on a page of its provider: `payment.paymentUrl`."""
+
+    payment: Payment
     quote: Quote | UnsetType = UNSET
 
 

@@ -26,7 +26,9 @@ def a_transaction(*amounts: int, **changed: Any) -> Transaction:
         Transfer(97, TX, f"key-{place}", place, 100, BLOCK, None, USDT.lower(), MERCHANT, amount, "0xb0")
         for place, amount in enumerate(amounts)
     )
-    return replace(Transaction(TX, True, 100, BLOCK, moved, Head(109, a_hash("top"), 0)), **changed)
+    return replace(
+        Transaction(TX, True, 100, BLOCK, moved, Head(109, a_hash("top"), 0), block_time=1735689600), **changed
+    )
 
 
 @pytest.fixture
@@ -63,6 +65,7 @@ async def test_a_transaction_is_told_with_what_it_moved_and_how_deep_it_is(daemo
             "success": True,
             "blockNumber": 100,
             "blockHash": BLOCK,
+            "blockTime": "2025-01-01T00:00:00.000Z",
             "depth": 10,
             "final": True,
             "transfers": [
@@ -89,7 +92,7 @@ async def test_an_unknown_transaction_is_not_found_and_nothing_is_said_of_it(dae
 
     status, answer = await inspect(daemon, txHash=TX[:2] + TX[2:].upper())
 
-    unknown = dict.fromkeys(("success", "blockNumber", "blockHash", "depth"))
+    unknown = dict.fromkeys(("success", "blockNumber", "blockHash", "blockTime", "depth"))
     assert (status, answer) == (
         200,
         {"chainId": 97, "txHash": TX, "found": False, "final": False, "transfers": [], **unknown},

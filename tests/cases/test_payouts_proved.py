@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -496,3 +497,27 @@ async def test_a_settled_instruction_without_a_proof_is_found(
     await market.write("UPDATE payments SET status = 'completed' WHERE id = ?", [order["id"]])
 
     assert set(await purchase.findings()) == {"sent_and_not_over", "settled_without_proof"}
+
+
+@pytest.mark.parametrize(("older_s", "status"), [(0, 200), (3600, 200), (3601, 409), (86_400, 409)])
+async def test_a_transaction_of_before_the_instruction_paid_something_else(
+    market: Running, refund: Refund, fake_scanner: FakeScanner, clock: FakeClock, older_s: int, status: int
+) -> None:
+    """The same seller may have been sent as much for something else before."""
+    purchase, order = refund
+    with market.opened() as store:
+        sql = "SELECT created_at FROM payments WHERE id = ?"
+        (row,) = store.execute(sql, [order["id"]]).fetchall()
+    at = datetime.fromtimestamp((row[0] - older_s * 1000) / 1000, UTC).isoformat(timespec="milliseconds")
+    tx = fake_scanner.carries_out(order, blockTime=at.replace("+00:00", "Z"))
+
+    found, answer = await settle(market, order, tx)
+
+    assert found == status
+    if status == 409:
+        assert (answer["error"]["code"], answer["error"]["details"]["reason"]) == (
+            "wrong_transaction",
+            "older_than_the_instruction",
+        )
+        assert answer["error"]["details"]["seen"]["blockTime"] == at.replace("+00:00", "Z")
+        assert escrow_of(purchase) == "releasing"

@@ -411,6 +411,7 @@ async def test_a_transaction_is_told_whole_and_as_the_scan_showed_it(land, adapt
     assert (moved.sender, seen.succeeded, seen.is_complete) == (land.buyer, True, True)
     assert seen.head.position >= seen.block_number
     assert seen.block_hash == found.block_hash
+    assert 0 <= moved.block_time - seen.block_time < 600  # a trace begins before its transfer is credited
 
 
 async def test_a_transaction_is_told_with_what_concerns_nobody_here(land, adapter):

@@ -624,6 +624,8 @@ OPEN = {
     ("GET", "/api/shops/{id}"),
     ("GET", "/api/templates/{id}"),
     ("POST", "/api/payment/amn-scanner/webhook"),
+    ("POST", "/api/payment/shkeeper/webhook"),
+    ("POST", "/api/payment/request-network/webhook"),
 }
 
 

@@ -16,7 +16,7 @@ from marketplace.errors import CODES
 from marketplace.settings import HttpSettings
 from marketplace.web.app import build_app
 from marketplace.web.routes import ROUTES
-from tests.golden import description, marketplace_story
+from tests.golden import description, hosted_story, marketplace_story
 from tests.golden.book import Book, Caller
 from tests.golden.marketplace_story import STORIES, foretell, market
 from tests.repo.pages import column
@@ -49,6 +49,10 @@ async def test_every_answer_and_every_notification(tmp_path: Path, monkeypatch: 
         async with market(tmp_path / name, answers, **settings) as m:
             await story(m)
             asked |= m.nobody.asked
+    (tmp_path / "hosted").mkdir()
+    async with hosted_story.providers() as beside, market(tmp_path / "hosted", answers, **beside.settings) as m:
+        await hosted_story.tell(m, beside)
+        asked |= m.nobody.asked
     await failing(answers)
     for each in description.calls(document):
         described.keep(**each)

@@ -252,6 +252,7 @@ class FakeScanner:
             success=True,
             block_number=100,
             block_hash=None,
+            block_time=None,
             depth=1000 if chain_id == BSC_TESTNET else None,
             final=True,
             transfers=tuple(moved(order, event_key=str(number)) for number, order in enumerate(orders)),

@@ -67,6 +67,8 @@ OPEN_TO_ALL = {
     "GET /api/shops/{id}",
     "GET /api/templates/{id}",
     "POST /api/payment/amn-scanner/webhook",  # the signature is its token
+    "POST /api/payment/shkeeper/webhook",
+    "POST /api/payment/request-network/webhook",
 }
 TABLE: dict[str, Row] = {
     "GET /api/auth/me": OPEN,

@@ -226,6 +226,8 @@ OPEN = {
     ("POST", "/api/auth/refresh-token"),
     ("GET", "/api/marketplace/purchase-requests"),
     ("POST", "/api/payment/amn-scanner/webhook"),
+    ("POST", "/api/payment/shkeeper/webhook"),
+    ("POST", "/api/payment/request-network/webhook"),
 }
 GUARDED = [(route.method, route.path) for route in ROUTES if (route.method, route.path) not in OPEN]
 

@@ -59,7 +59,9 @@ class TransactionReader:
         if block.hash != receipt.block_hash:
             return CannotTell("its receipt is not in the block it names", is_seen=True)
         moved = movements_in(receipt, block, chain_id=self._chain_id) if receipt.succeeded else ()
-        return Transaction(receipt.tx_hash, receipt.succeeded, block.number, block.hash, moved, head)
+        return Transaction(
+            receipt.tx_hash, receipt.succeeded, block.number, block.hash, moved, head, block_time=block.time
+        )
 
 
 def _with_final(head: Head, final: RawResult | None) -> Head:

@@ -13,6 +13,7 @@ from aiohttp.typedefs import Handler
 
 from kernel.web.forms import read_form
 from marketplace.errors import Refused
+from marketplace.model import Payment, Provider
 from marketplace.payments.escrow import is_split
 from marketplace.payments.fees import Division, divide
 from marketplace.payments.history import PaymentView
@@ -99,7 +100,7 @@ def story(view: PaymentView) -> list[tuple[str, int | None, str | None, bool]]:
     payment = view.payment
     past: list[tuple[str, int | None, str | None, bool]] = [("Opened", payment.created_at, None, True)]
     if payment.registered_at is not None:
-        past.append(("Registered with the scanner", payment.registered_at, None, True))
+        past.append((_registered(payment), payment.registered_at, None, True))
     past += [(_entry(line), line.created_at, _amount(view, line.amount_base), True) for line in view.lines]
     if payment.reorged_at is not None:
         past.append(("Reported as gone from the chain", payment.reorged_at, None, True))
@@ -107,6 +108,10 @@ def story(view: PaymentView) -> list[tuple[str, int | None, str | None, bool]]:
     if payment.is_open and payment.expires_at is not None:
         past.append(("Expires", payment.expires_at, None, False))
     return past
+
+
+def _registered(payment: Payment) -> str:
+    return f"Registered with {'the scanner' if payment.provider is Provider.SCANNER else payment.provider}"
 
 
 def _entry(line: Line) -> str:

@@ -19,7 +19,17 @@ from tests.wire import response, shown
 
 TRON, TON = 728126428, 1100
 TOKENS = orjson.loads((ROOT / "tokens.json").read_bytes())
-FIELDS = {"chainId", "chainName", "token", "tokenAddress", "rails", "confirmations", "estimatedSeconds", "amount"}
+FIELDS = {
+    "chainId",
+    "chainName",
+    "token",
+    "tokenAddress",
+    "rails",
+    "providers",
+    "confirmations",
+    "estimatedSeconds",
+    "amount",
+}
 
 
 def watches(scanner: FakeScanner, *chains: tuple[int, str], without: str = "") -> None:
@@ -57,6 +67,7 @@ async def test_a_buyer_is_told_what_can_be_used_now(purchase: AcceptedPurchase) 
         "token": "USDT",
         "tokenAddress": usdt["tokenAddress"],
         "rails": ["proxy", "direct", "direct_balance"],
+        "providers": [{"name": "amn.scanner", "rails": ["proxy", "direct", "direct_balance"]}],
         "confirmations": 5,
         "estimatedSeconds": 4,  # 5 blocks of 0.75 s
         "amount": "10",

@@ -40,6 +40,7 @@ def upgrade() -> None:
     _messages()
     _trade()
     _payments()
+    _told_transactions()
     _quotes()
     _money()
     _payout_settlements()
@@ -659,6 +660,25 @@ def _payments() -> None:
         sa.PrimaryKeyConstraint("event_id"),
     )
     op.create_index("inbox_payment", "webhook_inbox", ["payment_id"])
+
+
+def _told_transactions() -> None:
+    """Create what hosted providers say of payments, and the rule about the addresses they give."""
+    op.create_table(
+        "told_transactions",
+        sa.Column("payment_id", sa.Text, nullable=False),
+        sa.Column("tx_hash", sa.Text, nullable=False),
+        sa.Column("told_at", Whole, nullable=False),
+        sa.ForeignKeyConstraint(["payment_id"], ["payments.id"]),
+        sa.PrimaryKeyConstraint("payment_id", "tx_hash"),
+    )
+    op.create_index(
+        "payments_given_address",
+        "payments",
+        ["chain_id", "destination"],
+        unique=True,
+        **where("provider = 'shkeeper' AND destination IS NOT NULL"),
+    )
 
 
 def _quotes() -> None:

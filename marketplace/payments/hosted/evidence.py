@@ -1,0 +1,110 @@
+"""What the transactions that a provider named show of a payment, as the chain has them; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from marketplace.catalog import Catalog, Chain
+from marketplace.model import Payment
+from marketplace.payments.observation import PaymentObservation, from_transactions
+from marketplace.payments.providers import Contradicted, InPart, NothingSeen, ProviderStatus, Seen
+from marketplace.payments.spelling import normal_event_key
+from marketplace.risk.policy import Reason
+from marketplace.store.inbox import Credit
+from protocol.answers import InspectedTransaction, InspectedTransfer
+
+
+@dataclass(frozen=True, slots=True)
+class _Paying:
+    """A transfer to the payment's address in its token, and how deep it is known to lie."""
+
+    credit: Credit
+    confirmations: int
+    block: int | None
+
+
+def evidence_of(
+    payment: Payment, chain: Chain, catalog: Catalog, seen: Sequence[InspectedTransaction], *, waited_enough: bool
+) -> ProviderStatus:
+    """
+    Say what of a payment is to be seen.
+
+    What is deep enough is judged as soon as it reaches the price by itself: dust that was sent just now delays nothing.
+    `waited_enough` says that what was named and is not on the chain is for a person by now.
+    """
+    paying = _paying(payment, chain, catalog, seen)
+    deep = [each for each in paying if each.confirmations >= payment.confirmations_required]
+    for part in (deep, paying):
+        if sum(each.credit.amount for each in part) >= payment.amount_base:
+            return Seen(_observed(payment, part))
+    if paying:
+        return InPart(_observed(payment, paying))
+    others = [
+        (each.token, each.amount, one.tx_hash)
+        for one in seen
+        if one.found and one.success is not False
+        for each in one.transfers
+        if catalog.same_address(payment.chain_id, each.destination, payment.paid_to)
+        and not catalog.same_address(payment.chain_id, each.token, payment.token_address)
+    ]
+    if others:
+        return Seen(from_transactions(payment, (), confirmations=0, block=None, other=others[0]))
+    return _nothing(payment, seen, waited_enough=waited_enough)
+
+
+def _nothing(payment: Payment, seen: Sequence[InspectedTransaction], *, waited_enough: bool) -> ProviderStatus:
+    """Say what follows from transactions of which none moved anything to the payment's address."""
+    missing = [each.tx_hash for each in seen if not each.found]
+    if missing and not waited_enough:
+        return NothingSeen(Reason.TRANSFER_NOT_FOUND, expected=True)
+    if missing:
+        detail = f"{payment.provider} says {missing[0]} paid it, and the chain has no such transaction"
+        return Contradicted(Reason.TRANSFER_NOT_FOUND, detail)
+    if seen:
+        why = "failed" if seen[0].success is False else f"moves nothing to {payment.paid_to}"
+        return Contradicted(
+            Reason.TRANSFER_NOT_FOUND, f"{payment.provider} says {seen[0].tx_hash} paid it, which {why}"
+        )
+    return NothingSeen(Reason.TRANSFER_NOT_FOUND)
+
+
+def _paying(payment: Payment, chain: Chain, catalog: Catalog, seen: Iterable[InspectedTransaction]) -> list[_Paying]:
+    found: dict[tuple[str, str], _Paying] = {}  # one transaction may be told under two spellings
+    for one in seen:
+        if not one.found or one.success is False:
+            continue
+        confirmations = _confirmations(payment, chain, one)
+        for each in one.transfers:
+            if _pays(payment, catalog, each):
+                key = normal_event_key(each.event_key)
+                credit = Credit(one.tx_hash, key, each.amount, each.sender, one.block_hash)
+                found[one.tx_hash, key] = _Paying(credit, confirmations, one.block_number)
+    return list(found.values())
+
+
+def _pays(payment: Payment, catalog: Catalog, transfer: InspectedTransfer) -> bool:
+    same = catalog.same_address
+    return (
+        transfer.amount > 0
+        # Whoever has the address can send as much as they have to themselves.
+        and not same(payment.chain_id, transfer.sender, transfer.destination)
+        and same(payment.chain_id, payment.token_address, transfer.token)
+        and same(payment.chain_id, payment.paid_to, transfer.destination)
+    )
+
+
+def _confirmations(payment: Payment, chain: Chain, seen: InspectedTransaction) -> int:
+    """Return how deep it lies; what may still be taken back is never deep enough."""
+    required = payment.confirmations_required
+    depth = (seen.depth or 0) if chain.chain_type == "evm" else required
+    return depth if seen.success is True and seen.final else min(depth, required - 1)
+
+
+def _observed(payment: Payment, part: Sequence[_Paying]) -> PaymentObservation:
+    return from_transactions(
+        payment,
+        [each.credit for each in part],
+        confirmations=min(each.confirmations for each in part),
+        block=max((each.block for each in part if each.block is not None), default=None),
+    )

@@ -1,0 +1,28 @@
+"""Asking the scanner what one transaction did, and believing nothing of it that contradicts itself."""
+
+from __future__ import annotations
+
+from addresses import canonical_tx_hash
+from clients.python.amn_scanner_client import BrokenAnswer, ScannerClient
+from protocol.answers import InspectedTransaction
+
+MAX_KEY = 200  # characters of the name of a transfer
+
+
+async def inspect(scanner: ScannerClient, chain_id: int, family: str, tx_hash: str) -> InspectedTransaction:
+    """
+    Look at a transaction now.
+
+    Raises:
+        BrokenAnswer: the answer is about something else, or contradicts itself.
+        ScannerUnavailable, ScannerRefused: nothing was learned.
+    """
+    seen = await scanner.inspect_transaction(chain_id, tx_hash)
+    other = seen.tx_hash != tx_hash and family != "ton"  # there it is that of the first message
+    if seen.chain_id != chain_id or other or canonical_tx_hash(family, seen.tx_hash) != seen.tx_hash:
+        raise BrokenAnswer("the answer is about another transaction")
+    keys = [each.event_key for each in seen.transfers]
+    # One transfer under one key twice would count twice.
+    if len(set(keys)) != len(keys) or any(not key or len(key) > MAX_KEY for key in keys):
+        raise BrokenAnswer("the answer names transfers that cannot be told apart")
+    return seen
