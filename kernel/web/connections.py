@@ -111,15 +111,20 @@ class Connection(web.RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._behind is Stage.IDLE and data:
-            self._enter(Stage.HEADER)
-            self._expect_header()
+        asks_again = self._behind is Stage.IDLE and data
         super().data_received(data)
+        if asks_again:
+            if self._messages:  # the header came whole: nobody has to be waited for
+                self._enter(Stage.ANSWERING)
+            else:
+                self._enter(Stage.HEADER)
+                self._expect_header()
 
     def header_arrived(self) -> None:
         """Note that a whole header is there."""
         self._stop_timer()
-        self._enter(Stage.ANSWERING)
+        if self._behind is not Stage.ANSWERING:
+            self._enter(Stage.ANSWERING)
 
     def awaits_body(self) -> None:
         """Note that nothing is done here before the rest of a body is there."""

@@ -59,18 +59,26 @@ async def _invite(request: web.Request) -> None:
 
 
 async def _read(request: web.Request) -> None:
-    connection = request.protocol if isinstance(request.protocol, Connection) else None
-    if connection is not None:
-        connection.awaits_body()
     try:
-        async with asyncio.timeout(BODY_S):
+        if request.content.is_eof():  # it came with its header, as most do: nobody is waited for
             await request.read()  # kept by the request; bounded by the application's `client_max_size`
+        else:
+            await _wait_for(request)
     except web.HTTPRequestEntityTooLarge as exc:
         raise _too_large(request) from exc
     except (web.RequestPayloadError, ConnectionError) as exc:  # hanging up halfway is no failure of ours
         raise HttpError("bad_http", "the body breaks off, or is not compressed as Content-Encoding says") from exc
     except TimeoutError as exc:
         raise HttpError("request_timeout", f"the body did not arrive within {BODY_S:g} s") from exc
+
+
+async def _wait_for(request: web.Request) -> None:
+    connection = request.protocol if isinstance(request.protocol, Connection) else None
+    if connection is not None:
+        connection.awaits_body()
+    try:
+        async with asyncio.timeout(BODY_S):
+            await request.read()
     finally:
         if connection is not None:
             connection.body_arrived()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
+
+import orjson
 
 from chains.types import Rail
 from kernel.clock import Clock
@@ -28,7 +31,8 @@ COLLISIONS = 4  # with other processes
 
 Reservation = tuple[int, str, str]  # chain, token, destination
 
-_OF_INTENT = frozenset(Intent._fields)
+_KEPT = tuple(name for name in CreateIntent.model_fields if name in Intent._fields)
+_kept = operator.attrgetter(*_KEPT)
 # What a replay may say in another way (a token has names, a depth two) or is compared by itself.
 _SAID_OTHERWISE = {"intent_id", "token_address", "token", "token_symbol", "confirmations_required", "callback_secret"}
 
@@ -229,7 +233,7 @@ class Registrations:
             "callback_secret": self._cipher.encrypt(asked.callback_secret),
             "receiver": draft.receiver,
             "events": draft.events,
-            "request": json.dumps(draft.request()),
+            "request": orjson.dumps(draft.request()).decode(),
             "confirmations": 0,
             "confirmations_required": draft.confirmations_required,
             "expires_at": expires_at,
@@ -239,7 +243,7 @@ class Registrations:
             "updated_at": now,
             "pay_token": new_pay_token(),
         }
-        return Intent(**{name: value for name, value in asked if name in _OF_INTENT} | anew)
+        return Intent(**dict(zip(_KEPT, _kept(asked), strict=True)) | anew)
 
     @staticmethod
     def _redrawn(intent: Intent) -> Intent:

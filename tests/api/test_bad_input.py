@@ -178,10 +178,11 @@ async def test_a_body_that_is_no_object_of_ours_is_a_400(
         ({"rail": {"a\x00b": 1}}, "the name of a field"),
         ({"rail": {"inner": "a\x1bb"}}, "inner"),
         ({"rail": [[{"inner": ["a\x85b"]}]]}, "inner"),
+        ({"rail": {"inner": "a\x7fb"}}, "inner"),
         ({"events": ["payment.late", "payment.late\n"]}, "events"),
         ({"x" * 50_000: "a\nb"}, "x" * NAME_SHOWN),
     ],
-    ids=range(6),
+    ids=range(7),
 )
 async def test_a_control_character_is_refused_however_deep_it_stands(
     daemon: Running, tmp_path: Path, fields: dict[str, Any], named: str
