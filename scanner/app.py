@@ -287,7 +287,7 @@ async def _open_store(
     if database is None:
         stack.enter_context(exclusive_store_lock(store.path, service="scanner", setting="DB_PATH"))
         await asyncio.to_thread(migrate, store.path)
-        db = await stack.enter_async_context(open_database(store.path, one_step=True))
+        db = await stack.enter_async_context(open_database(store.path))
         return db, Alone(db, clock, store.node_id, VERSION)
     await once_reachable(DATABASE, partial(migrate_postgresql, database), clock.sleep)
     shared = await stack.enter_async_context(open_postgresql(database))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from chains.types import Cursor, Rail, Transfer
@@ -88,14 +88,20 @@ async def _judge(
     tx: Tx, chain_id: int, found: Sequence[Transfer], known: Known, *, moment: int, late_ms: int
 ) -> _Judgement:
     fresh = [t for t in found if (t.tx_hash, t.event_key) not in known.same] if known.same else found
-    owner_of = await _owners(tx, chain_id, fresh, late_ms=late_ms)
+    by_reference, by_destination = await _owners(tx, chain_id, fresh)
     owned, owners, strays = judgement = _Judgement([], {}, [])
     for number, transfer in enumerate(fresh):
         if number % BREATH == BREATH - 1:
             await asyncio.sleep(0)  # a stranger chooses how many there are; everybody else waits
+        if transfer.reference:
+            intent = by_reference.get(transfer.reference)
+        else:
+            intent = select_intent(transfer, by_destination.get(transfer.destination, ()), late_ms=late_ms)
+        if intent is None and not known.keys:
+            strays.append(transfer)  # as most are: nothing of these transactions was ever stored
+            continue
         key = (transfer.tx_hash, transfer.event_key)
         settles = known.settled.get(key)
-        intent = owner_of(transfer)
         if settles is not None and (intent is None or intent.intent_id != settles):
             intent = await intents.get(tx, settles)
         # Most are strangers': a call for each would be felt.
@@ -161,7 +167,7 @@ async def _record_strays(
     now: int,
 ) -> None:
     if strays:
-        new = await folds.record(tx, chain_id, held, by_stray_key(strays), now=now)
+        new = await folds.record(tx, chain_id, held, strays, now=now)
         count_strays(recorded, [(group.first, group.times) for group in new])
 
 
@@ -175,10 +181,7 @@ async def undated(tx: Tx, chain_id: int, found: Sequence[Transfer]) -> list[Tran
     blind = [t for t in found if t.block_time is None]
     if not blind:
         return []
-    references = {t.reference for t in blind if t.reference}
-    destinations = {t.destination for t in blind if not t.reference}
-    by_reference = await intents.by_references(tx, chain_id, references) if references else {}
-    by_destination = await intents.by_destinations(tx, chain_id, destinations) if destinations else {}
+    by_reference, by_destination = await _owners(tx, chain_id, blind)
     blocks: dict[tuple[int, str | None], Transfer] = {}
     for transfer in blind:
         named = by_reference.get(transfer.reference or "")
@@ -207,20 +210,14 @@ async def record_coins(tx: Tx, chain_id: int, rises: Sequence[Transfer], *, now:
 
 
 async def _owners(
-    tx: Tx, chain_id: int, found: Collection[Transfer], *, late_ms: int
-) -> Callable[[Transfer], Intent | None]:
-    """Look up whom a page concerns: one query for all references, one for all destinations."""
+    tx: Tx, chain_id: int, found: Collection[Transfer]
+) -> tuple[dict[str, Intent], dict[str, list[Intent]]]:
+    """Look up whom a page may concern, by reference and by destination: one query for all of each."""
     references = {t.reference for t in found if t.reference}
     destinations = {t.destination for t in found if not t.reference}
     by_reference = await intents.by_references(tx, chain_id, references) if references else {}
     by_destination = await intents.by_destinations(tx, chain_id, destinations) if destinations else {}
-
-    def owner(transfer: Transfer) -> Intent | None:
-        if transfer.reference:
-            return by_reference.get(transfer.reference)
-        return select_intent(transfer, by_destination.get(transfer.destination, []), late_ms=late_ms)
-
-    return owner
+    return by_reference, by_destination
 
 
 async def measure_creations(tx: Tx, chain_id: int, *, by: int, latest: int, now: int) -> PageResult:

@@ -145,18 +145,15 @@ class SqliteDatabase(Database):
                 pass
 
 
-def _engine(path: Path, *, size: int, begin: str, pragmas: tuple[str, ...], one_step: bool) -> AsyncEngine:
+def _engine(path: Path, *, size: int, begin: str, pragmas: tuple[str, ...]) -> AsyncEngine:
     timeout_s = BUSY_TIMEOUT_MS / 1000
-    connect: dict[str, Any] = {"connect_args": {"timeout": timeout_s, "factory": sqlite_driver.RollingBack}}
-    if one_step:
-        connect = {"async_creator": partial(sqlite_driver.connect, path, timeout_s=timeout_s)}
     engine = create_async_engine(
         f"sqlite+aiosqlite:///{path}",
         hide_parameters=True,  # else an error that is logged tells e-mails and digests
         pool_size=size,
         max_overflow=0,
         pool_timeout=30,
-        **connect,
+        async_creator=partial(sqlite_driver.connect, path, timeout_s=timeout_s),
     )
 
     @event.listens_for(engine.sync_engine, "connect")
@@ -177,13 +174,9 @@ def _engine(path: Path, *, size: int, begin: str, pragmas: tuple[str, ...], one_
 
 @asynccontextmanager
 async def open_database(
-    path: Path, *, translate: Translate = as_store_error, one_step: bool = False, cache_kib: int = 65_536
+    path: Path, *, translate: Translate = as_store_error, cache_kib: int = 65_536
 ) -> AsyncIterator[Database]:
-    """
-    Open a store of SQLite; migrations have been applied before (`migrate`).
-
-    With `one_step` each statement is executed and fetched in one hand-over to the thread (`sqlite_driver`).
-    """
+    """Open a store of SQLite; migrations have been applied before (`migrate`)."""
     common = (f"busy_timeout={BUSY_TIMEOUT_MS}", "foreign_keys=ON")
     writer = _engine(
         path,
@@ -191,9 +184,8 @@ async def open_database(
         begin="BEGIN IMMEDIATE",
         # FULL: what was acknowledged survives power loss.
         pragmas=(*common, "journal_mode=WAL", "synchronous=FULL", f"cache_size=-{cache_kib}"),
-        one_step=one_step,
     )
-    reader = _engine(path, size=READERS, begin="BEGIN", pragmas=(*common, "query_only=ON"), one_step=one_step)
+    reader = _engine(path, size=READERS, begin="BEGIN", pragmas=(*common, "query_only=ON"))
     try:
         database = SqliteDatabase(writer, reader, translate)
         await database.open()

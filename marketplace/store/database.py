@@ -25,7 +25,7 @@ INTEGRITY = "23"  # how the codes of broken constraints begin
 @asynccontextmanager
 async def open_database(path: Path) -> AsyncIterator[Database]:
     """Open the store; migrations have been applied before (`migrate`)."""
-    async with database.open_database(path, translate=_meaning, one_step=True) as opened:
+    async with database.open_database(path, translate=_meaning) as opened:
         yield opened
 
 

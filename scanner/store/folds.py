@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-import operator
 import zlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -20,8 +19,10 @@ from scanner.reading.folding import (
     MARK,
     Group,
     StrayKey,
+    by_stray_key,
     fold_of,
     group_of,
+    grouped,
     kind_of_fold,
     member,
     pack,
@@ -58,15 +59,13 @@ class Part(NamedTuple):
         return (self.block_hash or self.tx_hash, rail_of(self.key[1]))
 
 
+_as_part = functools.partial(tuple.__new__, Part)  # without a Python frame for each of a page
+
 Place = tuple[str, Rail]  # a block, or a transaction where blocks have no hash
 Held = dict[StrayKey, Part]  # everything that some places brought
 
 
-class New(NamedTuple):
-    """What is added of one transaction and kind."""
-
-    fold: str
-    group: Group
+New = tuple[StrayKey, str, Group]  # what is added of one transaction and kind; in the middle to which row
 
 
 _PACKED = select(*(fold_blocks.c[name] for name in ("block_number", "block_hash", "parts"))).where(
@@ -125,13 +124,18 @@ def _put() -> Insert:
 _PUT_BLOCKS = BulkInsert(_put(), _BLOCK_COLUMNS)
 
 
-async def _put_blocks(tx: AsyncConnection, chain_id: int, held: Held, touched: Collection[Place], now: int) -> None:
-    """Write down what these places brought; a place of which nothing is left goes."""
+def _by_place(held: Held, touched: Iterable[Place]) -> dict[Place, list[Part]]:
+    """Return everything that these places brought."""
     by_place: dict[Place, list[Part]] = {place: [] for place in touched}
     for part in held.values():
         at_place = by_place.get(part.place)
         if at_place is not None:
             at_place.append(part)
+    return by_place
+
+
+async def _put_blocks(tx: AsyncConnection, chain_id: int, by_place: Mapping[Place, Sequence[Part]], now: int) -> None:
+    """Write down what these places brought; a place of which nothing is left goes."""
     empty = {place for place, parts in by_place.items() if not parts}
     for rail in Rail:
         gone = [place for place, of_rail in empty if of_rail is rail]
@@ -146,14 +150,17 @@ async def _put_blocks(tx: AsyncConnection, chain_id: int, held: Held, touched: C
             "block_number": [parts[0].block_number for _, parts in kept],
             "block_hash": [parts[0].block_hash for _, parts in kept],
             "seen_at": repeat(now),
-            "parts": [orjson.dumps([_packed(part) for part in parts]).decode() for _, parts in kept],
+            "parts": [_packed(parts) for _, parts in kept],
         }
         await _PUT_BLOCKS.run(tx, columns)
 
 
-def _packed(part: Part) -> tuple[Any, ...]:
-    fold_id, fold, tx_hash, event_key, log_index, _, _, times, members, amount = part
-    return (fold_id, _mark(fold), tx_hash, event_key, log_index, times, members, str(amount))
+def _packed(parts: Iterable[Part]) -> str:
+    rows = [
+        (fold_id, _mark(fold), tx_hash, event_key, log_index, times, members, str(amount))
+        for fold_id, fold, tx_hash, event_key, log_index, _, _, times, members, amount in parts
+    ]
+    return orjson.dumps(rows).decode()
 
 
 @functools.lru_cache(maxsize=4096)
@@ -173,7 +180,7 @@ async def record(
     tx: AsyncConnection,
     chain_id: int,
     held: Held,
-    strays: Mapping[StrayKey, Sequence[Transfer]],
+    strays: Sequence[Transfer],
     *,
     now: int,
 ) -> list[Group]:
@@ -184,33 +191,49 @@ async def record(
     A transaction that is in another block by now stays where it stood as well, until that block is found to have
     left the chain.
     """
-    new: dict[StrayKey, New] = {}
-    for key, found in strays.items():
+    new = _new(held, strays, now)
+    if new:
+        ids = await _add(tx, chain_id, new, now)
+        # Most pages bring blocks nobody has read: what is added is then all there is.
+        nothing_held = not held
+        by_place = _hold(held, new, ids)
+        await _put_blocks(tx, chain_id, by_place if nothing_held else _by_place(held, by_place), now)
+    return [group for _, _, group in new]
+
+
+def _new(held: Held, strays: Sequence[Transfer], now: int) -> list[New]:
+    """Return what is not held yet, by transaction and kind."""
+    groups = grouped(strays)
+    if held.keys().isdisjoint(groups):
+        return [(key, fold_of(key[1], group.first, now), group) for key, group in groups.items()]
+    new: list[New] = []
+    for key, found in by_stray_key(strays).items():
         part = held.get(key)
         if part is None:
-            group, fold = group_of(found), None
+            new.append((key, fold_of(key[1], groups[key].first, now), groups[key]))
+            continue
+        before = unpack(part.members, part.event_key)
+        more = group_of(transfer for transfer in found if member(transfer.event_key) not in before)
+        if more is not None:
+            new.append((key, part.fold, more))  # in another day's row it would be beside the rest of its transaction
+    return new
+
+
+def _hold(held: Held, new: Iterable[New], ids: Mapping[str, int]) -> dict[Place, list[Part]]:
+    """Put what is added into `held`; return it by place."""
+    by_place: dict[Place, list[Part]] = {}
+    for key, fold, (first, times, amount, keys) in new:
+        before = held.get(key)
+        if before is None:
+            members = None if times == 1 else pack(map(member, keys))
+            place = (first.log_index, first.block_number, first.block_hash)
+            part = _as_part((ids[fold], fold, first.tx_hash, first.event_key, *place, times, members, amount))
         else:
-            before = unpack(part.members, part.event_key)
-            group = group_of(transfer for transfer in found if member(transfer.event_key) not in before)
-            fold = part.fold  # in another day's row it would be beside the rest of its transaction
-        if group is not None:
-            new[key] = New(fold or fold_of(key[1], group.first, now), group)
-    if new:
-        ids = await _add(tx, chain_id, new.values(), now)
-        parts = {key: _part(ids[added.fold], added, held.get(key)) for key, added in new.items()}
-        held |= parts
-        await _put_blocks(tx, chain_id, held, {part.place for part in parts.values()}, now)
-    return [added.group for added in new.values()]
-
-
-def _part(fold_id: int, added: New, before: Part | None) -> Part:
-    fold, (first, times, amount, _) = added.fold, added.group
-    place = (first.log_index, first.block_number, first.block_hash)
-    if before is None:
-        members = None if times == 1 else pack(added.group.members)
-        return Part(fold_id, fold, first.tx_hash, first.event_key, *place, times, members, amount)
-    members = pack(unpack(before.members, before.event_key) | added.group.members)
-    return before._replace(times=before.times + times, members=members, amount=before.amount + amount)
+            members = pack(unpack(before.members, before.event_key).union(map(member, keys)))
+            part = before._replace(times=before.times + times, members=members, amount=before.amount + amount)
+        held[key] = part
+        by_place.setdefault((part.block_hash or part.tx_hash, rail_of(key[1])), []).append(part)
+    return by_place
 
 
 class _Row(NamedTuple):
@@ -232,6 +255,11 @@ class _Row(NamedTuple):
     def place(self) -> tuple[int, int, str]:
         return (self.block_number, self.log_index or 0, self.event_key.removesuffix(MARK))
 
+    @property
+    def first(self) -> tuple[str, str, int | None, int, str | None]:
+        """What names it, and where that stands."""
+        return (self.tx_hash, self.event_key, self.log_index, self.block_number, self.block_hash)
+
 
 _HELD = select(*(transfers.c[name] for name in _Row._fields)).where(transfers.c.chain_id == bindparam("chain"))
 _BY_FOLD = as_json_rows(
@@ -242,10 +270,19 @@ _BY_FOLD = as_json_rows(
 )
 _BY_ID = as_json_rows(_HELD.where(among(transfers.c.id, "ids")))
 _CHANGING = _Row._fields[2:]
-_CHANGE = Bulk(
-    columns_of(transfers, ("id", *_CHANGING)),
-    lambda row: update(transfers).where(transfers.c.id == row["id"]).values({name: row[name] for name in _CHANGING}),
-)
+
+
+def _changing(names: Sequence[str]) -> Bulk:
+    """Return the statement that writes some columns of rows."""
+    return Bulk(
+        columns_of(transfers, ("id", *names)),
+        lambda row: update(transfers).where(transfers.c.id == row["id"]).values({name: row[name] for name in names}),
+    )
+
+
+_CHANGE = _changing(_CHANGING)
+# What a row is found by stays, and no index is written.
+_GROW = _changing(("times", "amount", "last_tx_hash", "last_block_number"))
 
 
 def _row(values: list[Any]) -> _Row:
@@ -261,10 +298,10 @@ async def _rows(tx: AsyncConnection, chain_id: int, folds: Iterable[str]) -> dic
 async def _add(tx: AsyncConnection, chain_id: int, new: Iterable[New], now: int) -> dict[str, int]:
     """Add groups to their rows, of which some are new; return the rows' ids by fold."""
     by_fold: dict[str, list[Group]] = {}
-    for added in new:
-        by_fold.setdefault(added.fold, []).append(added.group)
+    for _, fold, group in new:
+        by_fold.setdefault(fold, []).append(group)
     held = await _rows(tx, chain_id, by_fold)
-    await _change(tx, [_with(row, by_fold[fold]) for fold, row in held.items()])
+    await _change(tx, [(row, _with(row, by_fold[fold])) for fold, row in held.items()])
     fresh = {fold: groups for fold, groups in by_fold.items() if fold not in held}
     if fresh:
         await _insert(tx, fresh, now)
@@ -274,13 +311,16 @@ async def _add(tx: AsyncConnection, chain_id: int, new: Iterable[New], now: int)
 
 def _with(row: _Row, groups: Sequence[Group]) -> _Row:
     """Add groups to a row, and let it name the first and the newest of them all."""
-    firsts = [group.first for group in groups]
-    first, last = min(firsts, key=_place), max(reversed(firsts), key=_BLOCK)  # of equals the one that came last
-    row = row._replace(
-        times=row.times + sum(group.times for group in groups),
-        amount=row.amount + sum(group.amount for group in groups),
-    )
-    if _place(first) < row.place:
+    first = last = groups[0].first
+    times, amount = row.times, row.amount
+    for each, group_times, group_amount, _ in groups:
+        times += group_times
+        amount += group_amount
+        if each.block_number >= last.block_number:  # of equals the one that came last
+            last = each
+        if each.block_number <= first.block_number and _place(each) < _place(first):
+            first = each
+    if first.block_number <= row.block_number and _place(first) < row.place:
         row = row._replace(
             tx_hash=first.tx_hash,
             event_key=first.event_key + MARK,
@@ -288,22 +328,25 @@ def _with(row: _Row, groups: Sequence[Group]) -> _Row:
             block_number=first.block_number,
             block_hash=first.block_hash,
         )
-    if row.last_block_number is None or last.block_number >= row.last_block_number:
-        row = row._replace(last_tx_hash=last.tx_hash, last_block_number=last.block_number)
-    return row
+    if row.last_block_number is not None and last.block_number < row.last_block_number:
+        return row._replace(times=times, amount=amount)
+    return row._replace(times=times, amount=amount, last_tx_hash=last.tx_hash, last_block_number=last.block_number)
 
 
 def _place(transfer: Transfer) -> tuple[int, int, str]:
     return (transfer.block_number, transfer.log_index or 0, transfer.event_key)
 
 
-_BLOCK: Callable[[Transfer], int] = operator.attrgetter("block_number")
-
-
-async def _change(tx: AsyncConnection, rows: Sequence[_Row]) -> None:
-    if rows:
-        columns: dict[str, Iterable[Any]] = {name: [getattr(row, name) for row in rows] for name in ("id", *_CHANGING)}
-        await _CHANGE.run(tx, columns | {"amount": [str(row.amount) for row in rows]})
+async def _change(tx: AsyncConnection, changes: Iterable[tuple[_Row, _Row]]) -> None:
+    """Let rows stand for what they stand for now; most still name the same transfer as their first."""
+    renamed: list[_Row] = []
+    grown: list[_Row] = []
+    for before, after in changes:
+        (grown if after.first == before.first else renamed).append(after)
+    for rows, statement in ((renamed, _CHANGE), (grown, _GROW)):
+        if rows:
+            columns: dict[str, Iterable[Any]] = dict(zip(_Row._fields, zip(*rows, strict=True), strict=True))
+            await statement.run(tx, columns | {"amount": map(str, columns["amount"])})
 
 
 _FACTS = ("reason", "counted", "settled", "verified", "seen_at", "times", "last_tx_hash", "last_block_number", "fold")
@@ -396,7 +439,8 @@ async def _lessen(
     if not changes:
         return
     ids = {before.fold_id for before, _ in changes}
-    rows = {row.id: row for row in map(_row, await fetch_json_rows(tx, _BY_ID, chain=chain_id, ids=ids))}
+    stood = {row.id: row for row in map(_row, await fetch_json_rows(tx, _BY_ID, chain=chain_id, ids=ids))}
+    rows = dict(stood)
     gone: dict[int, set[str]] = {}  # transactions, by row
     for before, after in changes:
         row = rows[before.fold_id]
@@ -407,7 +451,7 @@ async def _lessen(
             del held[before.key]
         else:
             held[before.key] = after
-    await _put_blocks(tx, chain_id, held, {before.place for before, _ in changes}, now)
+    await _put_blocks(tx, chain_id, _by_place(held, {before.place for before, _ in changes}), now)
     await tx.execute(
         delete(transfers).where(among(transfers.c.id, "ids")),
         {"ids": [row.id for row in rows.values() if row.times <= 0]},
@@ -424,7 +468,7 @@ async def _lessen(
         row._replace(last_tx_hash=row.tx_hash, last_block_number=row.block_number) if row.id in lost else row
         for row in named
     ]
-    await _change(tx, changed)
+    await _change(tx, [(stood[row.id], row) for row in changed])
 
 
 def _named(row: _Row, first: Part | None, last: Part | None) -> _Row:

@@ -239,11 +239,12 @@ async def reconcile(tx: AsyncConnection, chain_id: int, seen: Sequence[Transfer]
     A transaction is in one block of the canonical chain: what we knew of it elsewhere is an orphan. That
     holds within a rail: the other one is read at another moment, and may be on another branch.
     """
-    where = {(transfer.tx_hash, transfer.reference is not None): transfer.block_hash for transfer in seen}
     known = Known(set(), set(), set(), {}, [], {}, {}, {})
-    for place, tx_hash, event_key, block_hash, intent_id, reason, settled, proxied, *rest in await fetch_json_rows(
-        tx, _STANDING, chain=chain_id, hashes={tx_hash for tx_hash, _ in where}
-    ):
+    stored = await fetch_json_rows(tx, _STANDING, chain=chain_id, hashes={transfer.tx_hash for transfer in seen})
+    if not stored:
+        return known
+    where = {(transfer.tx_hash, transfer.reference is not None): transfer.block_hash for transfer in seen}
+    for place, tx_hash, event_key, block_hash, intent_id, reason, settled, proxied, *rest in stored:
         known.keys.add((tx_hash, event_key))
         if settled:
             known.settled[tx_hash, event_key] = intent_id

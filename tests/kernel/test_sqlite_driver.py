@@ -126,13 +126,12 @@ async def test_a_statement_that_was_given_up_on_is_closed_after_it_ended(store: 
         assert list(await after.fetchall()) == [(0,)]
 
 
-@pytest.mark.parametrize("one_step", [True, False])
 async def test_who_waits_in_vain_for_anothers_lock_is_told_that_trying_again_helps(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_step: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 20)
     path = tmp_path / "some.db"
-    async with database.open_database(path, one_step=one_step) as store:
+    async with database.open_database(path) as store:
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreBusy, match="database is locked"):

@@ -222,9 +222,8 @@ async def test_a_statement_alone_takes_no_more_rows_than_fit_into_it(db: Databas
     assert await count(db) == 0
 
 
-@pytest.mark.parametrize("one_step", [True, False])
-async def test_a_statement_alone_waits_for_whoever_writes_and_leaves_no_lock(store_path: Path, one_step: bool) -> None:
-    async with open_database(store_path, one_step=one_step) as db:
+async def test_a_statement_alone_waits_for_whoever_writes_and_leaves_no_lock(store_path: Path) -> None:
+    async with open_database(store_path) as db:
         async with db.write() as tx:
             await intents.add_many(tx, [an_intent("a")])
             waiting = asyncio.create_task(add(db, "b"))
@@ -236,13 +235,10 @@ async def test_a_statement_alone_waits_for_whoever_writes_and_leaves_no_lock(sto
             another.execute("BEGIN IMMEDIATE")
 
 
-@pytest.mark.parametrize("one_step", [True, False])
 @pytest.mark.parametrize("ends", ["close", "stop"])
-async def test_a_connection_that_ends_amid_a_question_holds_no_lock(
-    store_path: Path, ends: str, one_step: bool
-) -> None:
+async def test_a_connection_that_ends_amid_a_question_holds_no_lock(store_path: Path, ends: str) -> None:
     """A task that was cancelled there holds the question until it is collected, and its connection is closed."""
-    async with open_database(store_path, one_step=one_step) as db:
+    async with open_database(store_path) as db:
         async with db.write() as tx:
             raw = (await tx.get_raw_connection()).driver_connection
             assert raw is not None

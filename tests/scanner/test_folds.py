@@ -7,11 +7,14 @@ from collections.abc import Collection, Iterable
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import select
 
 from chains.types import Cursor, Rail, Transfer
 from kernel.store.database import Database
 from scanner import ingest
+from scanner.reading import folding
 from scanner.store import folds, retention, tables
 from tests.scanner.facts import CHAIN, LATE_MS, NOW, a_hash, a_transfer, an_intent
 
@@ -193,3 +196,15 @@ async def test_a_transaction_that_stood_in_two_blocks_which_go_together_leaves_n
     assert gone == 3
     assert await listed(db) == [(1, 10, stray(99).tx_hash, stray(99).tx_hash)]
     assert await remembered(db) == (1, 1)
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 2), st.integers(1, 2)), max_size=8))
+def test_transfers_that_are_added_up_in_one_go_are_what_each_would_be_alone(facts: list[tuple[int, int, int]]) -> None:
+    strays = [stray(block, number, shop=shop, amount=block) for block, number, shop in facts]
+    strays += [t._replace(event_key=f"{t.event_key}-again") for t in strays[::3]]
+    found = folding.grouped(strays)
+    assert found.keys() == {(t.tx_hash, folding.kind_of(t)) for t in strays}
+    for key, group in found.items():
+        mine = {t.event_key: t for t in strays if (t.tx_hash, folding.kind_of(t)) == key}
+        assert (group.times, group.amount) == (len(mine), sum(t.amount for t in mine.values()))
+        assert (set(group.keys), group.first) == (mine.keys(), min(mine.values(), key=folding.order))
