@@ -48,6 +48,7 @@ class ReceiverQueue:
 
     waiting: dict[Priority, deque[OutboxEvent]] = field(default_factory=lambda: {each: deque() for each in Priority})
     active: set[str] = field(default_factory=set)  # being sent, or sent and being written down
+    watches: dict[str, deque[OutboxEvent]] = field(default_factory=dict)  # being told of, and what is told of them next
     sending: int = 0
     failing: bool = False
 
@@ -57,24 +58,40 @@ class ReceiverQueue:
 
     def take(self) -> OutboxEvent | None:
         """Return the next event to send; None when there is none, or enough is under way."""
-        queue = next(filter(None, self.waiting.values()), None)  # the most urgent first
-        if queue is None or self.sending >= self.width:
-            return None
-        event = queue.popleft()
-        self.active.add(event.event_id)
-        self.sending += 1
-        return event
+        while self.sending < self.width:
+            queue = next(filter(None, self.waiting.values()), None)  # the most urgent first
+            if queue is None:
+                return None
+            event = queue.popleft()
+            if event.subject_kind == outbox.WATCH and event.subject_id in self.watches:
+                # An older balance that arrives behind a newer one is the last thing its backend hears.
+                self.watches[event.subject_id].append(event)
+                continue
+            if event.subject_kind == outbox.WATCH:
+                self.watches[event.subject_id] = deque()
+            self.active.add(event.event_id)
+            self.sending += 1
+            return event
+        return None
+
+    def sent(self, event: OutboxEvent) -> None:
+        """Make room; what else there is to tell of the same watch comes next."""
+        self.sending -= 1
+        if event.subject_kind == outbox.WATCH:
+            for following in reversed(self.watches.pop(event.subject_id)):
+                self.waiting[Priority(following.priority)].appendleft(following)
 
     @property
     def in_flight(self) -> set[str]:
         """What must not be taken once more; of a priority that is full nothing is taken at all."""
         saturated = self.saturated
         waiting = (queue for priority, queue in self.waiting.items() if priority not in saturated)
-        return self.active | {event.event_id for queue in waiting for event in queue}
+        held = itertools.chain(self.watches.values(), waiting)
+        return self.active | {event.event_id for queue in held for event in queue}
 
     @property
     def empty(self) -> bool:
-        return not self.active and not any(self.waiting.values())
+        return not self.active and not any(self.waiting.values()) and not any(self.watches.values())
 
     @property
     def saturated(self) -> Collection[Priority]:
@@ -141,7 +158,7 @@ class WebhookDispatcher:
         """Start nothing new."""
         self._stopping = True
         for receiver_queue in self._queues.values():
-            for queue in receiver_queue.waiting.values():
+            for queue in (*receiver_queue.waiting.values(), *receiver_queue.watches.values()):
                 queue.clear()
         self.wakeup.wake()
 
@@ -219,7 +236,7 @@ class WebhookDispatcher:
         event: OutboxEvent | None = first
         while event is not None:
             record = await self._attempt(event)
-            receiver_queue.sending -= 1
+            receiver_queue.sent(event)
             receiver_queue.failing = not record.ok
             self._outcomes.append(record)
             self._outcome.wake()

@@ -161,7 +161,7 @@ def test_a_plan_on_one_chain_is_what_it_was_before_there_were_several() -> None:
 def test_while_one_node_stays_on_a_fork_the_other_one_serves_blocks_alone() -> None:
     parted = [plan for plan in PLANS if any(f.kind == HEADERS_ALONE for f in plan.faults)]
 
-    assert len(parted) > 30
+    assert len(parted) > 5
     for plan in parted:
         for one in (f for f in plan.faults if f.kind == HEADERS_ALONE):
             beside = [f for f in plan.faults if f.kind == FROZEN and f.at == one.at]

@@ -16,14 +16,14 @@ from kernel.clock import SystemClock
 from kernel.errors import UnknownOutcome
 from kernel.store.database import Database, open_database
 from scanner import events
-from scanner.model import DeliveryStatus, EventType, Intent, IntentStatus, Priority
+from scanner.model import DeliveryStatus, EventType, Intent, IntentStatus, OutboxEvent, Priority
 from scanner.store import intents, outbox, tables
 from scanner.store.errors import StoreError
 from scanner.upkeep.metrics import Metrics
 from tests.harness import SECRET, FakeClock, empty_store
 from tests.scanner.facts import NOW, a_hash, an_intent, stored
 from webhooks import dispatcher as dispatcher_module
-from webhooks.dispatcher import MAX_IN_FLIGHT, MAX_IN_FLIGHT_FAILING, WebhookDispatcher
+from webhooks.dispatcher import MAX_IN_FLIGHT, MAX_IN_FLIGHT_FAILING, ReceiverQueue, WebhookDispatcher
 from webhooks.http_sender import open_sender
 from webhooks.schedule import RetrySchedule
 from webhooks.signing import verify_standard
@@ -299,6 +299,31 @@ def test_what_is_urgent_never_runs_out_before_more_of_it_is_fetched() -> None:
     """Every delivery under way may end at once: with fewer in hand, less urgent events would go before the rest."""
     assert dispatcher_module.LOW_WATER > MAX_IN_FLIGHT
     assert dispatcher_module.BATCH >= dispatcher_module.LOW_WATER
+
+
+def a_change(event_id: str, watch_id: str) -> OutboxEvent:
+    """Return what is told of a balance."""
+    return OutboxEvent(
+        event_id, outbox.WATCH, watch_id, "balance_changed", 97, b"", "shop", "http://shop.test", (), 1, 0, 0, 0
+    )
+
+
+def test_of_one_watch_one_balance_is_told_at_a_time_and_the_older_first() -> None:
+    queue = ReceiverQueue()
+    older, newer, other = a_change("older", "watch-1"), a_change("newer", "watch-1"), a_change("other", "watch-2")
+    queue.waiting[Priority.REST].extend((older, newer, other))
+
+    assert (queue.take(), queue.take(), queue.take()) == (older, other, None)
+    assert queue.in_flight == {"older", "newer", "other"}
+    queue.active.clear()  # what came of them is written down
+    assert not queue.empty
+    queue.sent(older)
+    assert queue.take() == newer
+    queue.sent(newer)
+    queue.sent(other)
+    queue.active.clear()
+    assert queue.empty
+    assert queue.sending == 0
 
 
 async def test_nothing_is_kept_of_a_receiver_nobody_waits_for(bench: DispatcherBench, hooks: Receiver) -> None:

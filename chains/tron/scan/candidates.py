@@ -16,6 +16,7 @@ class CandidateTransactions:
     at_block: dict[str, int] = field(default_factory=dict)  # transaction: number of its block
     at_time: dict[str, int] = field(default_factory=dict)  # transaction: its time, where the service tells that instead
     told: dict[str, list[TransferLog]] = field(default_factory=dict)  # what a log or row says, for who has no receipt
+    by_row: dict[str, int] = field(default_factory=dict)  # what was told by its row alone, and when it happened
     unreadable: dict[str, str] = field(default_factory=dict)  # what could not be read, and why
 
     @property

@@ -15,9 +15,11 @@ from chains.tron.receipts import MIN_FOR_BLOCK_RECEIPTS, ReceiptReader
 from chains.tron.scan.candidates import CandidateTransactions
 from chains.tron.scan.transfer_scan import TransferScan
 from chains.tron.transfer_log import number_equals, transfer_from_log
-from chains.types import BalanceKey, Cursor, Head, ScanPage, Targets, TokenReceipt, Transfer
+from chains.types import BalanceKey, Cursor, Head, ScanPage, Targets, TokenReceipt, Transfer, UnreadableLog
 
 MAX_NAMED = 20
+# Of forty alike in one transaction a row shows one: how many there were is known once its receipt is.
+ONE_OF_ITS_EQUALS = "a row of a history told of it, and no endpoint shows its receipt"
 
 
 class PageReader:
@@ -70,7 +72,8 @@ class PageReader:
             begin=begin,
         )
         end = max(after.position, found.end_ms)
-        return ScanPage(transfers, Cursor(end), time=end // 1000, rows_read=found.rows)
+        unread = tuple(UnreadableLog(time_ms, tx_hash, ONE_OF_ITS_EQUALS) for tx_hash, time_ms in found.by_row.items())
+        return ScanPage(transfers, Cursor(end), time=end // 1000, rows_read=found.rows, unread=unread)
 
     async def token_receipts(
         self, endpoint: Endpoint, *, wanted: Collection[BalanceKey], first: int, last: int
@@ -124,6 +127,8 @@ class PageReader:
                 transfers += [transfer_from_log(tx_hash, receipt.time_ms, c, self._chain_id) for c in unshown]
             elif told := found.told.get(tx_hash):
                 time_ms = await self._time_of(endpoint, found, tx_hash)
+                if tx_hash in found.at_time:
+                    found.by_row[tx_hash] = time_ms
                 ours = [event for event in number_equals(told) if event.destination in destinations]
                 transfers += [transfer_from_log(tx_hash, time_ms, event, self._chain_id) for event in ours]
             else:

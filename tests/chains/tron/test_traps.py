@@ -13,7 +13,7 @@ from chains.tron.logs import query_size
 from chains.tron.logs.index_probe import PROBE_S
 from chains.tron.logs.reader import AVOIDED_S
 from chains.tron.scan.account_scanner import INDEX_LAG_MS
-from chains.types import BalanceKey, Cursor, Rail, Targets, VerificationOutcome
+from chains.types import BalanceKey, Cursor, Head, Rail, Targets, VerificationOutcome
 from devnet.tron.ledger import SLOT_MS, TRANSFER, USDT, Log, account
 from tests.chains.tron_world import BUYER, SHOP, scan_all, scan_page
 
@@ -519,6 +519,29 @@ async def test_of_many_alike_whose_receipt_is_missing_none_is_hidden_where_anoth
     found, _ = await scan_all(adapter, after)
     assert adapter.endpoint.endswith("#1")
     assert len({transfer.event_key for transfer in found}) == len(found) == 40
+
+
+async def test_what_a_row_alone_tells_of_is_read_again_when_its_receipt_is_there(tron):
+    """Of forty alike a row shows one: listed as one of forty, they stayed one for ever."""
+    grid = await tron.grid(jsonrpc=False)
+    adapter = await tron.adapter(grid)
+    after = tron.start()
+    tron.ledger.advance(30)
+    swarm = tron.ledger.transfers([(USDT, SHOP, 0)] * 40)
+    tron.ledger.settle()
+    grid.unindexed, grid.unindexed_blocks = {swarm}, {tron.ledger.by_id[swarm].block}
+    page = await scan_page(adapter, after, SHOP)
+    while not page.unread:
+        page = await scan_page(adapter, page.cursor, SHOP)
+    assert len(page.transfers) == 1
+    (unread,) = page.unread
+    assert (unread.position, unread.tx_hash) == (tron.ledger.time_of(swarm), swarm)
+
+    grid.heal()
+    again = await adapter.scan(
+        Rail.DIRECT, Targets(frozenset({SHOP})), Cursor(unread.position - 1), Head(unread.position, None, 0)
+    )
+    assert (len(again.transfers), again.unread) == (40, ())
 
 
 async def test_a_receipt_that_is_missing_by_id_is_taken_from_its_block(tron):
