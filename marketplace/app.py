@@ -48,7 +48,7 @@ from marketplace.identity.standing import Standings
 from marketplace.identity.tokens import AccessTokens
 from marketplace.model import Channel, Provider
 from marketplace.networks import Networks
-from marketplace.notifications.alerts import BookWatch
+from marketplace.notifications.alerts import BookWatch, WebhookWatch
 from marketplace.notifications.announcer import Announcer
 from marketplace.notifications.channels import Channels
 from marketplace.notifications.courier import Courier, Sender
@@ -332,6 +332,7 @@ def _build(
             services.dispute_deadlines,
             every_s=settings.sweep_s,
             books=BookWatch(units, services.reconciliation),
+            webhooks=WebhookWatch(units, parts.scanner),
             leases=leases,
         ),
         follower=ClockFollower(clock, units.db, MarketplaceWaits(LONGEST_PAUSE_S * 1000)),

@@ -12,7 +12,7 @@ from kernel.tasks.wakeup import Wakeup
 from marketplace.goods.upkeep import GoodsUpkeep
 from marketplace.identity.links import KEPT_MS
 from marketplace.model import CommandKind
-from marketplace.notifications.alerts import BookWatch
+from marketplace.notifications.alerts import BookWatch, WebhookWatch
 from marketplace.payments.expiry import Expiry
 from marketplace.payments.hosted.webhook_receiver import HostedWebhookReceiver
 from marketplace.payments.payout_settlement import PayoutSettlements
@@ -47,6 +47,7 @@ class Scheduler:
         *,
         every_s: float,
         books: BookWatch,
+        webhooks: WebhookWatch,
         leases: Leases | None = None,
     ) -> None:
         """`leases` where several processes share the store."""
@@ -61,6 +62,7 @@ class Scheduler:
         self._dispute_deadlines = dispute_deadlines
         self._every_s = every_s
         self._books = books
+        self._webhooks = webhooks
         self._leases = leases
         self.wakeup = Wakeup()
 
@@ -88,6 +90,7 @@ class Scheduler:
         await self._tell_held_back()
         await self._retention.once()
         await self._books.once()
+        await self._webhooks.once()
         async with self._units.begin(None) as work:
             await users.forget_tokens(work.tx, work.now - 24 * HOUR_MS)
             await account_links.forget(work.tx, work.now - KEPT_MS)

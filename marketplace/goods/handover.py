@@ -67,8 +67,11 @@ async def take_back(work: UnitOfWork, payment: Payment) -> int:
 
     What was shown stays its buyer's: nobody can make them forget it, and nobody else may get it.
     """
-    if not await stock.is_refunded(work.tx, payment.id):
-        return 0
+    return await give_back(work, payment) if await stock.is_refunded(work.tx, payment.id) else 0
+
+
+async def give_back(work: UnitOfWork, payment: Payment) -> int:
+    """Put back into the stock what is kept for a payment and nobody saw, and let it wait for nothing."""
     orders = [order for order in await stock.orders(work.tx, payment.id) if order.status != RETURNED]
     await stock.hold_pools(work.tx, [order.pool_id for order in orders])
     returned = await stock.give_back(work.tx, payment.id)

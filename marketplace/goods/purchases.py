@@ -111,6 +111,8 @@ async def _refuse_in_doubt(tx: Tx, payment: Payment) -> None:
         raise Refused("reorged", said, reason="reorged", reorgedAt=rfc3339(payment.reorged_at))
     if payment.ordered is DisputeOutcome.REFUND or await stock.is_refunded(tx, payment.id):
         raise conflict("this is being paid back", reason="refunded")
+    if await disputes.share_of_split(tx, payment.id):
+        raise conflict("a dispute paid a part of this back: nothing more is shown", reason="split")
     if await disputes.open_of(tx, payment.id) is not None:
         raise conflict("a dispute is open: it is decided first", reason="dispute_open")
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import uuid
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import ColumnElement, func, insert, select, update
+from sqlalchemy import ColumnElement, func, insert, or_, select, update
 
 from marketplace.model import Dispute, DisputeOutcome, DisputeStatus, Page
 from marketplace.store.database import Tx
 from marketplace.store.rows import changed, many, one, paged
-from marketplace.store.tables import dispute_evidence, disputes
+from marketplace.store.tables import dispute_evidence, disputes, payments
 
 _d = disputes.c
+_p = payments.c
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,11 +61,13 @@ class Filter:
     unassigned: bool | None = None
     overdue: bool | None = None
     purchase_request_id: str | None = None
+    side: str | None = None  # whose: the buyer's or the seller's
 
 
 async def listing(tx: Tx, page: Page, wanted: Filter, now: int) -> tuple[list[Dispute], int]:
     """Return one page of disputes, newest first."""
     late = (_d.status == DisputeStatus.OPEN) & (_d.due_at <= now)
+    theirs = select(_p.id).where(or_(_p.buyer_id == wanted.side, _p.seller_id == wanted.side))
     conditions = [
         (wanted.status, _d.status == wanted.status),
         (wanted.outcome, _d.outcome == wanted.outcome),
@@ -72,6 +75,7 @@ async def listing(tx: Tx, page: Page, wanted: Filter, now: int) -> tuple[list[Di
         (wanted.unassigned, _d.assigned_to.is_(None) if wanted.unassigned else _d.assigned_to.is_not(None)),
         (wanted.overdue, late if wanted.overdue else ~late),
         (wanted.purchase_request_id, _d.purchase_request_id == wanted.purchase_request_id),
+        (wanted.side, _d.payment_id.in_(theirs)),
     ]
     found = select(disputes).where(*(condition for given, condition in conditions if given is not None))
     return await paged(tx, found.order_by(_d.created_at.desc(), _d.id), Dispute, page)
@@ -109,6 +113,12 @@ async def resolve(tx: Tx, dispute_id: str, ruling: Ruling, user_id: str, now: in
     opened = update(disputes).where(_d.id == dispute_id, _d.status == DisputeStatus.OPEN)
     ended = {"status": DisputeStatus.RESOLVED, **asdict(ruling)}
     return await changed(tx, opened.values(**ended, resolved_by=user_id, resolved_at=now))
+
+
+async def share_of_split(tx: Tx, payment_id: str) -> int | None:
+    """Return the buyer's share in basis points of a payment that a dispute split; None of any other."""
+    split = (_d.payment_id == payment_id) & (_d.outcome == DisputeOutcome.SPLIT)
+    return (await tx.execute(select(_d.buyer_bps).where(split))).scalar_one_or_none()
 
 
 async def splits(tx: Tx) -> dict[str, int]:

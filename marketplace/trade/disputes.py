@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kernel.clock import HOUR_MS
 from marketplace.errors import Refused, conflict, forbidden, invalid, not_found
+from marketplace.goods import handover
 from marketplace.model import (
     Actor,
     Dispute,
@@ -98,8 +99,10 @@ class Disputes:
             await tell_all(work, dispute, payment, "dispute_opened", f"Dispute opened: {request.title}")
         return dispute
 
-    async def listing(self, page: Page, wanted: Filter) -> tuple[list[Dispute], int]:
-        """Return disputes for those who decide, newest first."""
+    async def listing(self, actor: Actor, page: Page, wanted: Filter) -> tuple[list[Dispute], int]:
+        """Return disputes, newest first: to those who decide all of them, to buyers and sellers their own."""
+        if actor.role not in JUDGES:
+            wanted = replace(wanted, side=actor.user_id)
         async with self._units.db.read() as tx:
             return await disputes.listing(tx, page, wanted, self._units.clock.now_ms())
 
@@ -176,6 +179,8 @@ class Disputes:
         ordered = {"ordered": DisputeOutcome.SPLIT}
         await payments.move_escrow(work.tx, payment.id, work.now, expected=escrow.PAID_STATES, **ordered)
         await escrow.empty(work, payment, division, EscrowState.PARTIAL)
+        if buyer_bps > 0:
+            await handover.give_back(work, payment)  # who is paid back, even in part, is shown nothing new
 
     @staticmethod
     async def _order(work: UnitOfWork, payment: Payment, outcome: DisputeOutcome) -> None:

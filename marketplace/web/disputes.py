@@ -106,9 +106,9 @@ async def create(request: web.Request) -> web.Response:
 
 async def listing(request: web.Request) -> web.Response:
     """GET /api/disputes"""
-    current_actor(request, *JUDGES)
+    actor = current_actor(request)
     query = parse_query(request, ListDisputes)
-    found, total = await request.app[SERVICES].disputes.listing(query.part(), query.wanted())
+    found, total = await request.app[SERVICES].disputes.listing(actor, query.part(), query.wanted())
     return paged(shapes.DisputePage, total, query.part(), disputes=(shown(request, each).dispute for each in found))
 
 

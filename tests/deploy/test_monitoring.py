@@ -17,6 +17,7 @@ from config.settings import HttpSettings
 from kernel.web.rate_limiter import RateLimiter
 from marketplace.settings import HttpSettings as MarketplaceHttp
 from marketplace.web.app import build_app as build_marketplace
+from marketplace.web.metrics import Metrics as MarketplaceMetrics
 from scanner.upkeep.metrics import Metrics
 from tests.deploy.files import DEPLOY, checked_by, parsed
 from tests.harness import environment, running
@@ -24,7 +25,7 @@ from tests.repo.pages import rows
 
 MARKETPLACE_HTTP = MarketplaceHttp(host="", port=0, public_url=None, rate_limits=None, trusted_hops=0)
 PROMETHEUS = DEPLOY / "prometheus"
-RULES: list[dict[str, Any]] = parsed("prometheus/alerts.yml")["groups"][0]["rules"]
+RULES: list[dict[str, Any]] = [rule for group in parsed("prometheus/alerts.yml")["groups"] for rule in group["rules"]]
 DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "scanner.json").read_text())
 QUERIES = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
 OWN = re.compile(r"amn_scanner_\w+")
@@ -67,6 +68,26 @@ def collectors() -> list[Any]:
 
 def samples_of(metric: Any) -> list[str]:
     return [family.name for family in metric.describe()]
+
+
+def test_every_query_about_the_marketplace_names_a_metric_of_its_own() -> None:
+    shown = {family.name for family in MarketplaceMetrics(None).registry.collect()}
+    asked = {name for query in queries() for name in re.findall(r"amn_marketplace_\w+", query)}
+
+    assert asked
+    assert asked <= shown
+
+
+def test_both_services_are_scraped_with_a_key_each() -> None:
+    jobs = {each["job_name"]: each for each in parsed("prometheus/prometheus.yml")["scrape_configs"]}
+    secrets = parsed("compose.yaml")["secrets"]
+    keys = {name: Path(job["authorization"]["credentials_file"]).name for name, job in jobs.items()}
+
+    assert {name: secrets[key]["environment"] for name, key in keys.items()} == {
+        "amn-scanner": "SCANNER_API_KEY",
+        "amn-marketplace": "MARKETPLACE_METRICS_KEY",
+    }
+    assert set(parsed("compose.yaml")["services"]["prometheus"]["secrets"]) == set(keys.values())
 
 
 def test_the_legends_of_the_dashboard_name_labels_that_their_queries_keep() -> None:

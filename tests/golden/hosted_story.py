@@ -74,6 +74,10 @@ async def tell(m: Market, beside: Providers) -> None:
     await m.nobody.ask("POST", REQUEST_NETWORK_HOOK, body, **beside.request_network.headers(body))
     await purchase.show()
 
+    m.scanner.given_up = [purchase.payment_id]
+    await m.chores()
+    await m.admin.ask("GET", "/api/notifications")
+
 
 def _moves(m: Market, to: str, tx: str) -> None:
     """Let a transaction pay the address of a payment, as the scanner sees it."""

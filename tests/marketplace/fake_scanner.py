@@ -53,6 +53,7 @@ class FakeScanner:
         self.public_url: str | None = "https://pay.example.test"
         self.all_transfers: dict[str, list[dict[str, Any]]] = {}  # where an intent shows fewer than there are
         self.transactions: dict[tuple[int, str], dict[str, Any]] = {}  # what happened on its chains, by any hash of it
+        self.given_up: list[str] = []  # what the webhooks were about that it sends no more
         known = orjson.loads((ROOT / "tokens.json").read_bytes())
         self.tokens = [token for token in known if token["chainId"] == BSC_TESTNET]
 
@@ -72,6 +73,7 @@ class FakeScanner:
         app.router.add_post("/balances/check", self._balance)
         app.router.add_post("/balance-watches", self._watch)
         app.router.add_delete("/balance-watches/{id}", self._stop)
+        app.router.add_get("/webhooks", self._webhooks)
         app.router.add_get("/ready", self._ready)
         app.router.add_get("/scanner/status", self._status)
         return app
@@ -229,6 +231,27 @@ class FakeScanner:
         watch = self.watches[request.match_info["id"]]
         watch["status"] = "stopped"
         return response(answers.OneWatch, {"watch": watch})
+
+    async def _webhooks(self, request: web.Request) -> web.Response:
+        """What it has given up, two a page; the cursor is where the next one starts."""
+        assert request.query["status"] == "failed"
+        start = int(request.query.get("cursor", 0))
+        rows = [
+            shown(
+                answers.Webhook,
+                event_id=f"evt_{subject}",
+                event_type=EventType.CONFIRMED,
+                subject_kind="intent",
+                subject_id=subject,
+                receiver="shop.example.test:443",
+                status="failed",
+                attempts=8,
+                created_at=_now(),
+            )
+            for subject in self.given_up
+        ]
+        following = str(start + 2) if start + 2 < len(rows) else None
+        return response(answers.WebhookPage, {"webhooks": rows[start : start + 2], "nextCursor": following})
 
     async def _ready(self, _request: web.Request) -> web.Response:
         return response(answers.Readiness, {"status": "ready", "reasons": []})

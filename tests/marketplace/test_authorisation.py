@@ -159,7 +159,7 @@ TABLE: dict[str, Row] = {
     "POST /api/disputes": Row(
         SIDES, FORBIDDEN, body={"purchaseRequestId": "{request}", "reason": "It is broken.", "category": "quality"}
     ),
-    "GET /api/disputes": Row(JUDGES),
+    "GET /api/disputes": OPEN,  # buyers and sellers their own
     "GET /api/disputes/{id}": Row(EVERYBODY, FORBIDDEN, over=JUDGES),
     "POST /api/disputes/{id}/evidence": Row(EVERYBODY, FORBIDDEN, over=JUDGES, body={"text": "Look at this."}),
     "GET /api/disputes/{id}/messages": Row(EVERYBODY, FORBIDDEN, over=JUDGES),

@@ -222,3 +222,27 @@ async def test_of_two_resolvers_one_takes_a_dispute(purchase: AcceptedPurchase, 
     admin = purchase.market.admin
     assert (await admin.ok("POST", path, {"userId": other.user_id}))["dispute"]["assignedTo"] == other.user_id
     assert await holder.refused("POST", path, {"userId": holder.user_id}) == (409, "conflict")
+
+
+async def test_buyers_and_sellers_list_their_own_disputes_and_nobody_elses(
+    market: Running, fake_scanner: FakeScanner, clock: FakeClock
+) -> None:
+    mine, others = [await accept_purchase(market, fake_scanner, clock) for _ in range(2)]
+    opened = []
+    for purchase in (mine, others):
+        await purchase.fund()
+        body = {"purchaseRequestId": purchase.request_id, "reason": "It is broken.", "category": "quality"}
+        opened.append((await purchase.buyer.ok("POST", "/api/disputes", body, 201))["dispute"]["id"])
+
+    async def listed(who: Api, query: str = "") -> list[str]:
+        data = await who.ok("GET", f"/api/disputes{query}")
+        assert data["total"] == len(data["disputes"])
+        return [each["id"] for each in data["disputes"]]
+
+    assert [await listed(who) for who in (mine.buyer, mine.seller)] == [opened[:1]] * 2
+    assert await listed(mine.buyer, "?status=open") == opened[:1]
+    assert await listed(mine.buyer, "?status=resolved") == []
+    assert await listed(mine.seller, f"?purchaseRequestId={others.request_id}") == []
+    assert await listed(await market.user("buyer")) == []
+    assert set(await listed(market.admin)) == set(opened)
+    assert set(await listed(await market.user("resolver"))) == set(opened)

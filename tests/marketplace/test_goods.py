@@ -15,7 +15,7 @@ import pytest
 from kernel.errors import WrongKey
 from marketplace.goods import purchases, stock
 from tests.harness import FakeClock
-from tests.marketplace.accepted_purchase import BUYERS_WALLET, DONE_IN, SELLERS_WALLET
+from tests.marketplace.accepted_purchase import BUYERS_WALLET, DONE_IN, SELLERS_WALLET, AcceptedPurchase
 from tests.marketplace.fake_scanner import FakeScanner, news
 from tests.marketplace.goods_for_sale import Shelf, open_shelf, reveal, revealed, send_file
 from tests.marketplace.harness import (
@@ -159,6 +159,55 @@ async def test_what_was_refunded_unseen_is_sold_to_somebody_else(shelf: Shelf) -
     assert (await shelf.counts())["free"] == 3
     assert await revealed(await shelf.bought()) == ["AAAA-1111"]
     assert (await reveal(purchase))[1]["error"]["details"]["reason"] == "refunded"
+
+
+async def split(purchase: AcceptedPurchase, buyer_bps: int) -> None:
+    body = {"purchaseRequestId": purchase.request_id, "reason": "It does not open.", "category": "quality"}
+    dispute = (await purchase.buyer.ok("POST", "/api/disputes", body, 201))["dispute"]["id"]
+    ruling = {"outcome": "split", "buyerBps": buyer_bps, "note": "Both are right."}
+    await purchase.market.admin.ok("POST", f"/api/disputes/{dispute}/resolve", ruling)
+
+
+@BOTH
+@pytest.mark.parametrize("bps", [1, 10_000])
+async def test_after_a_split_nothing_new_is_shown_and_unseen_goods_are_sold_to_somebody_else(
+    shelf: Shelf, bps: int
+) -> None:
+    """Whoever is paid back a part of the price would have the goods and the money."""
+    unseen, seen = await shelf.bought(), await shelf.bought()
+    assert await revealed(seen) == ["BBBB-2222"]
+    await split(unseen, bps)
+    await split(seen, bps)
+
+    assert (await reveal(unseen))[1]["error"]["details"]["reason"] == "split"
+    assert await revealed(seen) == ["BBBB-2222"]  # what was shown stays shown
+    assert (await shelf.counts())["free"] == 2
+    assert await revealed(await shelf.bought()) == ["AAAA-1111"]
+    assert (await reveal(unseen))[1]["error"]["details"]["reason"] == "split"
+    assert await unseen.findings() == []
+
+
+@BOTH
+async def test_after_a_split_that_gives_the_seller_everything_the_buyer_is_shown_what_they_paid(shelf: Shelf) -> None:
+    purchase = await shelf.bought()
+    await split(purchase, 0)
+
+    assert await revealed(purchase) == ["AAAA-1111"]
+    assert (await shelf.counts())["free"] == 2
+
+
+async def test_who_waits_for_goods_waits_no_more_after_a_split(shelf: Shelf) -> None:
+    first, late = await shelf.accepted(3), await shelf.accepted()
+    await late.open()
+    await first.fund()
+    await late.hook(shelf.scanner.pay(late.payment_id))
+    await split(late, 5_000)
+
+    await shelf.fill("DDDD-4444")
+    await shelf.market.marketplace.sweep.once()
+
+    assert (await shelf.counts())["free"] == 1
+    assert (await reveal(late))[1]["error"]["details"]["reason"] == "split"
 
 
 async def test_what_was_shown_before_a_refund_is_nobody_elses_for_ever(shelf: Shelf) -> None:

@@ -397,3 +397,44 @@ async def test_admins_are_told_at_most_hourly_of_what_the_books_contradict(
         await watch.once()
 
     assert [kind for kind, _ in await notes(market.admin)].count("reconciliation_finding") == 1
+
+
+async def test_admins_are_told_hourly_of_webhooks_that_the_scanner_gave_up(
+    purchase: AcceptedPurchase, clock: FakeClock
+) -> None:
+    """Of ours alone, on however many pages: a scanner may have other backends."""
+    market, watch = purchase.market, purchase.market.marketplace.sweep
+    await purchase.open()
+    purchase.scanner.given_up = [
+        "another's",
+        "another's too",
+        purchase.payment_id,
+        f"{purchase.payment_id}-balance-c97",
+    ]
+    for _ in range(3):
+        await watch.once()
+    assert [kind for kind, _ in await notes(market.admin)].count("webhook_given_up") == 1
+    (title,) = {
+        note["title"]
+        for note in (await market.admin.ok("GET", "/api/notifications?limit=100"))["notifications"]
+        if note["type"] == "webhook_given_up"
+    }
+    assert "given up 2 webhooks" in title
+
+    purchase.scanner.given_up = ["another's"]
+    clock.advance(3601)
+    market.admin = await login(market.nobody, *ADMIN)
+    await watch.once()
+    assert [kind for kind, _ in await notes(market.admin)].count("webhook_given_up") == 1
+
+
+async def test_a_scanner_that_is_away_is_asked_again_at_the_next_round(purchase: AcceptedPurchase) -> None:
+    market, watch = purchase.market, purchase.market.marketplace.sweep
+    await purchase.open()
+    purchase.scanner.given_up = [purchase.payment_id]
+    purchase.scanner.down = True
+    await watch.once()
+    purchase.scanner.down = False
+    await watch.once()
+
+    assert [kind for kind, _ in await notes(market.admin)].count("webhook_given_up") == 1

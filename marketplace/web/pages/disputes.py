@@ -31,7 +31,7 @@ class Assign(Body):
 async def listing(request: web.Request) -> web.Response:
     """GET /admin/disputes"""
     wanted = asked(request, api.ListDisputes)
-    found, total = await request.app[SERVICES].disputes.listing(wanted.part(), wanted.wanted())
+    found, total = await request.app[SERVICES].disputes.listing(actor_of(request), wanted.part(), wanted.wanted())
     return show(
         request,
         "admin_disputes.html",

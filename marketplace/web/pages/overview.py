@@ -33,9 +33,9 @@ async def facts(request: web.Request) -> dict[str, Any]:
     opened, late = Filter(status=DisputeStatus.OPEN), Filter(overdue=True)
     mine = Filter(status=DisputeStatus.OPEN, assigned_to=actor.user_id)
     found: dict[str, Any] = {
-        "disputes": (await services.disputes.listing(FIRST, opened))[1],
-        "mine": (await services.disputes.listing(FIRST, mine))[1],
-        "overdue": (await services.disputes.listing(FIRST, late))[1],
+        "disputes": (await services.disputes.listing(actor, FIRST, opened))[1],
+        "mine": (await services.disputes.listing(actor, FIRST, mine))[1],
+        "overdue": (await services.disputes.listing(actor, FIRST, late))[1],
         "me": actor.user_id,
         "unread": await services.notifications.unread(actor),
     }
