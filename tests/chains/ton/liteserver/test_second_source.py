@@ -260,7 +260,7 @@ async def test_a_second_source_that_is_of_no_use_costs_a_bounded_time_and_anothe
     ton: TonWorld, failure: str
 ) -> None:
     first, other = await ton.liteserver(), await ton.liteserver()
-    alone = await ton.adapter(await ton.center(), second=[first], timeout_s=0.15)
+    alone = await ton.adapter(await ton.center(), second=[first], timeout_s=1)
     both = await ton.adapter(await ton.center(), second=[first, other], timeout_s=1)
     transfer, _ = await paid(ton, both)
     ton.ledger.pay(OTHER)
