@@ -40,10 +40,11 @@ class Finality(StrEnum):
 
 
 class Proof(StrEnum):
-    """How a payment is proven before it is confirmed: not at all, or by the receipts of its block."""
+    """How a payment is proven before it is confirmed: not at all, or by what hashes show of its block."""
 
     NONE = "none"
-    RECEIPTS = "receipts"
+    RECEIPTS = "receipts"  # EVM
+    LITESERVER = "liteserver"  # TON
 
 
 # Chains whose receipts, as nodes tell them, do not hash to the root in the header.
@@ -116,7 +117,12 @@ class Chain(_Entry):
     def _can_be_proven(cls, value: Proof, info: ValidationInfo) -> Proof:
         if value is Proof.NONE:
             return value
-        if info.data.get("chain_type") in {ChainType.TRON, ChainType.TON}:
+        kind = info.data.get("chain_type")
+        if value is Proof.LITESERVER:
+            if kind not in {ChainType.TON, None}:
+                raise ValueError("only TON has liteservers that can prove")
+            return value
+        if kind in {ChainType.TRON, ChainType.TON}:
             raise ValueError("only EVM chains have receipts that can be proven")
         why = UNPROVABLE.get(info.data.get("chain_id", 0))
         if why is not None:

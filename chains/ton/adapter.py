@@ -52,7 +52,7 @@ from chains.types import (
     Transfer,
     Verification,
 )
-from config.catalog import Chain
+from config.catalog import Chain, Proof
 
 HISTORY_S = 24 * 3600  # read at the first start
 BLOCK_S = 3.0  # between two masterchain blocks, at most, on a healthy chain
@@ -93,16 +93,24 @@ def _second_source(
     chain: Chain, access: Access, timeout_s: float, pool: Callable[[Sequence[str]], EndpointPool]
 ) -> SecondSource | None:
     """Return the liteservers that have to show the same; their library is loaded for them alone."""
+    proven = chain.proof is Proof.LITESERVER
     if access.liteservers is None:
+        if proven:
+            raise ChainMisconfigured(f"chain {chain.chain_id}: proof needs TON_LITESERVERS")
         return None
     if not access.liteservers.serves(testnet=chain.testnet):
         raise ChainMisconfigured(
             f"chain {chain.chain_id}: TON_LITESERVERS names liteservers of another network, by its zero_state"
         )
+    begins = access.liteservers.init_block
+    if proven and begins is None:
+        raise ChainMisconfigured(f"chain {chain.chain_id}: proof needs an init_block in the file of TON_LITESERVERS")
     from chains.ton.liteserver.client import LiteserverClient  # noqa: PLC0415 - 20 MB that few need
+    from chains.ton.liteserver.proven_chain import ProvenChain  # noqa: PLC0415
     from chains.ton.liteserver.second_source import METHOD, LiteserverVerifier  # noqa: PLC0415
 
-    client = LiteserverClient(access.liteservers, timeout_s=timeout_s)
+    trusted = ProvenChain(begins) if proven and begins is not None else None
+    client = LiteserverClient(access.liteservers, timeout_s=timeout_s, chain=trusted)
     return SecondSource(pool(client.addresses), METHOD, LiteserverVerifier(client).verify_again)
 
 

@@ -104,7 +104,22 @@ class Cell:
     def __init__(self, bits: Bits, refs: Sequence[Cell] = ()) -> None:
         self.bits = bits
         self.refs = tuple(refs)
+        self.special = False
+        self.level: int = max((ref.level for ref in self.refs), default=0)  # 1 above what was pruned
         self.known: Known = bits.cell(*(ref.known for ref in self.refs))
+
+    @classmethod
+    def pruned(cls, known: Known) -> Cell:
+        """Return what stands in a proof for a cell that is left out of it."""
+        cell = cls(Bits().uint(0x0101, 16).raw(known.hash).uint(known.depth, 16))
+        cell.special, cell.level, cell.known = True, 1, known
+        return cell
+
+    def proof(self) -> Cell:
+        """Return the cell that says: this is what hashes to that."""
+        cell = Cell(Bits().uint(3, 8).raw(self.known.hash).uint(self.known.depth, 16), (self,))
+        cell.special, cell.level = True, 0
+        return cell
 
     def boc(self) -> bytes:
         """Return the cell and everything below it, as a bag of cells."""
@@ -112,12 +127,13 @@ class Cell:
         self._order(ordered)
         order = list(reversed(ordered.values()))
         places = {id(cell): place for place, cell in enumerate(order)}
-        content = b"".join(
-            cell.bits.described(len(cell.refs)) + b"".join(places[id(ref)].to_bytes(2, "big") for ref in cell.refs)
-            for cell in order
-        )
+        content = b"".join(cell.described() + b"".join(_place(places[id(r)]) for r in cell.refs) for cell in order)
         head = _MAGIC + bytes([2, 4]) + len(order).to_bytes(2, "big") + (1).to_bytes(2, "big") + bytes(2)
         return head + len(content).to_bytes(4, "big") + bytes(2) + content
+
+    def described(self) -> bytes:
+        """Return the cell without what it refers to."""
+        return self.bits.described(len(self.refs) + 8 * self.special + 32 * self.level)
 
     def _order(self, found: dict[int, Cell]) -> None:
         """Add the cells, each once, after those it refers to."""
@@ -125,6 +141,10 @@ class Cell:
             for ref in self.refs:
                 ref._order(found)  # noqa: SLF001 - its own kind
             found[id(self)] = self
+
+
+def _place(place: int) -> bytes:
+    return place.to_bytes(2, "big")
 
 
 def parse_boc(data: bytes) -> Cell:

@@ -8,7 +8,7 @@ import binascii
 import hashlib
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
 
@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from devnet.ton.cells import Bits, Cell, address_of, parse_boc
+from devnet.ton.blocks import Block, Held, SignedChain, Validators, key_block, shard_block
+from devnet.ton.cells import Bits, Cell, Known, address_of, parse_boc
 from devnet.ton.ledger import Payment, TonLedger
 
 MAINNET_ZERO_STATE = base64.b64decode("F6OpKZKqvqeFp6CQmFomXNMfMj2EnaUSOXN+Mh+wVWk=")
@@ -55,8 +56,60 @@ _RUN = _tl(
     f"liteServer.runSmcMethod mode:# id:{_BLOCK_ID} account:liteServer.accountId method_id:long params:bytes"
     " = liteServer.RunMethodResult"
 )
-NAMES = {_GET_INFO: "getMasterchainInfo", _GET_TRANSACTIONS: "getTransactions", _RUN: "runSmcMethod"}
+_TRANSACTION_INFO = _tl(
+    f"liteServer.transactionInfo id:{_BLOCK_ID} proof:bytes transaction:bytes = liteServer.TransactionInfo"
+)
+_GET_ONE = _tl(
+    f"liteServer.getOneTransaction id:{_BLOCK_ID} account:liteServer.accountId lt:long = liteServer.TransactionInfo"
+)
+_SHARD_PROOF = _tl(
+    f"liteServer.shardBlockProof masterchain_id:{_BLOCK_ID} links:(vector liteServer.shardBlockLink)"
+    " = liteServer.ShardBlockProof"
+)
+_GET_SHARD_PROOF = _tl(f"liteServer.getShardBlockProof id:{_BLOCK_ID} = liteServer.ShardBlockProof")
+_BLOCK_PROOF = _tl(
+    f"liteServer.partialBlockProof complete:Bool from:{_BLOCK_ID} to:{_BLOCK_ID} steps:(vector liteServer.BlockLink)"
+    " = liteServer.PartialBlockProof"
+)
+_GET_BLOCK_PROOF = _tl(
+    f"liteServer.getBlockProof mode:# known_block:{_BLOCK_ID} target_block:mode.0?{_BLOCK_ID}"
+    " = liteServer.PartialBlockProof"
+)
+_FORWARD = _tl(
+    f"liteServer.blockLinkForward to_key_block:Bool from:{_BLOCK_ID} to:{_BLOCK_ID} dest_proof:bytes config_proof:bytes"
+    " signatures:liteServer.SignatureSet = liteServer.BlockLink"
+)
+_SIGNATURES = bytes.fromhex("e6a644f6")
+_TRUE = _tl("boolTrue = Bool")
+_FALSE = _tl("boolFalse = Bool")
+NAMES = {
+    _GET_INFO: "getMasterchainInfo",
+    _GET_TRANSACTIONS: "getTransactions",
+    _RUN: "runSmcMethod",
+    _GET_ONE: "getOneTransaction",
+    _GET_SHARD_PROOF: "getShardBlockProof",
+    _GET_BLOCK_PROOF: "getBlockProof",
+}
 WALLET_METHOD = binascii.crc_hqx(b"get_wallet_address", 0) | 0x10000
+
+
+BLOCK_LIES = (
+    "the block holds another transaction",
+    "the block holds nothing of the account",
+    "cells are shared without end",
+    "the masterchain names another block",
+    "a block follows another one",
+    "the way ends early",
+    "no way is shown",
+    "no step is shown",
+    "validators are made up",
+    "a step begins elsewhere",
+    "half of them signed",
+    "one of them signed as often as it takes",
+    "a signature is none",
+    "strangers signed",
+    "a step ends at another block",
+)
 
 
 class _Failure(Exception):
@@ -70,8 +123,9 @@ class Liteserver:
     Several may share a ledger, and one may show another ledger than the index does.
     """
 
-    def __init__(self, ledger: TonLedger) -> None:
+    def __init__(self, ledger: TonLedger, chain: SignedChain | None = None) -> None:
         self.ledger = ledger
+        self.chain = chain or SignedChain()
         self.calls: Counter[str] = Counter()  # by what was asked
         self.connections = 0
         self._key = Ed25519PrivateKey.generate()
@@ -91,6 +145,7 @@ class Liteserver:
         self.hidden: set[str] = set()  # hashes (hex) of transactions it does not know
         self.swapped: dict[str, str] = {}  # the transaction shown for another, by hash
         self.wallets: dict[str, str] = {}  # owner: the jetton wallet it claims
+        self.lie = ""  # about blocks: a key of `BLOCK_LIES`
 
     @property
     def listed(self) -> dict[str, Any]:
@@ -101,8 +156,13 @@ class Liteserver:
 
     @staticmethod
     def config(*servers: Liteserver) -> bytes:
-        """Return a global config that lists some servers, as JSON."""
-        validator = {"zero_state": {"root_hash": base64.b64encode(MAINNET_ZERO_STATE).decode()}}
+        """Return a global config that lists some servers, as JSON; it begins at the first one's key block."""
+        begins = servers[0].chain.init
+        hashes = {"root_hash": _base64(begins.root_hash), "file_hash": _base64(begins.file_hash)}
+        validator = {
+            "zero_state": {"root_hash": _base64(MAINNET_ZERO_STATE)},
+            "init_block": {"seqno": begins.seqno, **hashes},
+        }
         return orjson.dumps({"liteservers": [server.listed for server in servers], "validator": validator})
 
     @property
@@ -191,16 +251,23 @@ class Liteserver:
         return talk.sealed(_ANSWER + asked[4:36] + _written(self.raw.get(name) or self._answer(name, data)))
 
     def _answer(self, name: str, data: bytes) -> bytes:
+        answers: dict[str, Callable[[bytes], bytes]] = {
+            "getMasterchainInfo": self._info,
+            "getTransactions": self._transactions,
+            "runSmcMethod": self._run,
+            "getOneTransaction": self._one,
+            "getShardBlockProof": self._shard_proof,
+            "getBlockProof": self._block_proof,
+        }
         try:
-            if name == "getMasterchainInfo":
-                return _INFO + self._block(-1) + bytes(32) + _int(-1) + self.zero_state + bytes(32)
-            if name == "getTransactions":
-                return self._transactions(data)
-            if name == "runSmcMethod":
-                return self._run(data)
+            return answers[name](data)
+        except KeyError:
+            return _error(f"unknown method {name}")
         except _Failure as exc:
             return _error(str(exc))
-        return _error(f"unknown method {name}")
+
+    def _info(self, _: bytes) -> bytes:
+        return _INFO + self._block(-1) + bytes(32) + _int(-1) + self.zero_state + bytes(32)
 
     def _block(self, workchain: int) -> bytes:
         named = hashlib.sha256(f"{workchain} {self.ledger.lt}".encode()).digest()
@@ -219,8 +286,77 @@ class Liteserver:
                 if held != tx_hash:
                     raise _Failure("transaction hash mismatch")
                 shown = payment.cells[row["hash"]]() if held not in self.swapped else self._shown(self.swapped[held])
-                return listed(shown, block=self._block(0))
+                known = parse_boc(shown).known
+                return listed(shown, block=self.chain.hold(Held(row["account"], lt, known)).named)
         raise _Failure("cannot find block with specified logical time")
+
+    # --- proofs ----------------------------------------------------------------------------------
+
+    def _one(self, data: bytes) -> bytes:
+        root_hash = data[20:52]
+        block = next(block for block, _ in self.chain.shards.values() if block.root_hash == root_hash)
+        shown = block
+        if self.lie == "the block holds another transaction":
+            held = Held(f"0:{data[88:120].hex().upper()}", int.from_bytes(data[120:128], "little"), Known(bytes(32), 1))
+            shown = shard_block(block.seqno, held)
+        if self.lie == "the block holds nothing of the account":
+            shown = self.chain.after(root_hash)
+        proof = shown.proof
+        if self.lie == "cells are shared without end":
+            shared = Cell(Bits("1"))
+            for _ in range(300):
+                shared = Cell(Bits("1"), (shared, shared))
+            proof = shared.proof().boc()
+        return _TRANSACTION_INFO + block.named + _written(proof) + _written(b"")
+
+    def _shard_proof(self, data: bytes) -> bytes:
+        root_hash = data[20:52]
+        block = next(block for block, _ in self.chain.shards.values() if block.root_hash == root_hash)
+        after, master = self.chain.after(root_hash), self.chain.masters[root_hash]
+        links = [(after, master.proof), (block, after.proof)]
+        if self.lie == "the masterchain names another block":
+            other = shard_block(7, None)
+            links = [(other, master.proof), (block, after.proof)]
+        if self.lie == "a block follows another one":
+            stranger = shard_block(after.seqno, None, shard_block(8, None))
+            links = [(after, master.proof), (block, stranger.proof)]
+        if self.lie == "the way ends early":
+            links = links[:1]
+        if self.lie == "no way is shown":
+            links = []
+        return _SHARD_PROOF + master.named + _int(len(links)) + b"".join(b.named + _written(p) for b, p in links)
+
+    def _block_proof(self, data: bytes) -> bytes:
+        start, target = data[24:56], self.chain.master(data[104:136])
+        chain = self.chain
+        steps = [(chain.init, chain.key, chain.first)] if start == chain.init.root_hash else []
+        if self.lie == "no step is shown":
+            return _BLOCK_PROOF + _FALSE + chain.init.named + target.named + _int(0)
+        signed = [*steps, (chain.key, target, chain.second)]
+        if self.lie == "validators are made up":
+            made_up = Validators()
+            signed = [(chain.init, target, made_up)]
+            steps_raw = [self._step(*signed[0], config=key_block(chain.init.seqno, made_up))]
+        else:
+            steps_raw = [self._step(*step) for step in signed]
+        if self.lie == "a step begins elsewhere":
+            steps_raw = steps_raw[-1:] if len(steps_raw) > 1 else [self._step(chain.init, target, chain.first)]
+        return _BLOCK_PROOF + _TRUE + chain.init.named + target.named + _int(len(steps_raw)) + b"".join(steps_raw)
+
+    def _step(self, start: Block, end: Block, by: Validators, config: Block | None = None) -> bytes:
+        signatures = by.signatures(end)
+        if self.lie == "half of them signed":
+            signatures = signatures[:2]
+        if self.lie == "one of them signed as often as it takes":
+            signatures = signatures[:1] * 4
+        if self.lie == "a signature is none":
+            signatures = [(node, bytes(64)) for node, _ in signatures]
+        if self.lie == "strangers signed":
+            signatures = Validators().signatures(end)
+        shown = end.proof if self.lie != "a step ends at another block" else key_block(end.seqno, by).proof
+        signed = b"".join(node + _written(signature) for node, signature in signatures)
+        head = _FORWARD + _TRUE + start.named + end.named + _written(shown) + _written((config or start).proof)
+        return head + _SIGNATURES + bytes(8) + _int(len(signatures)) + signed
 
     def _happened(self) -> Iterator[tuple[Payment, dict[str, Any]]]:
         for payment in self.ledger.payments:
@@ -277,6 +413,10 @@ class _Talk:
 def listed(boc: bytes, *, blocks: int = 1, block: bytes = bytes(80)) -> bytes:
     """Return the answer to `getTransactions`: the blocks they are in, and the transactions."""
     return _LIST + _int(blocks) + block + _written(boc)
+
+
+def _base64(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
 
 
 def _cipher(key: bytes, start: bytes) -> Any:

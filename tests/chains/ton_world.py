@@ -10,8 +10,9 @@ from typing import Any
 from chains.base import Access
 from chains.ton.adapter import TonAdapter, open_adapter
 from chains.types import Cursor, Rail, ScanPage, Targets, Transfer
-from config.catalog import Chain, ChainType, Finality
+from config.catalog import Chain, ChainType, Finality, Proof
 from config.liteservers import parse_liteservers
+from devnet.ton.blocks import SignedChain
 from devnet.ton.ledger import TonLedger
 from devnet.ton.liteserver import Liteserver
 from devnet.ton.toncenter import TonCenter
@@ -45,12 +46,13 @@ class TonWorld:
     now: Ticking = field(default_factory=Ticking)
     calls: Calls = field(default_factory=Calls)
     requests_per_second: float = 1e9
+    signed: SignedChain = field(default_factory=SignedChain)
 
     async def center(self) -> TonCenter:
         return await self.stack.enter_async_context(TonCenter(self.ledger))
 
     async def liteserver(self, ledger: TonLedger | None = None) -> Liteserver:
-        return await self.stack.enter_async_context(Liteserver(ledger or self.ledger))
+        return await self.stack.enter_async_context(Liteserver(ledger or self.ledger, self.signed))
 
     async def adapter(self, *centers: TonCenter, timeout_s: float = 5, **options: Any) -> TonAdapter:
         chain = Chain(
@@ -62,6 +64,7 @@ class TonWorld:
             rpc_urls=options.pop("urls", tuple(center.url for center in centers)),
             finality=Finality.FINALIZED,
             testnet=options.pop("testnet", False),
+            proof=options.pop("proof", Proof.NONE),
         )
         second = options.pop("second", None)
         liteservers = parse_liteservers(Liteserver.config(*second)) if second else None

@@ -12,7 +12,7 @@ import pytest
 
 from addresses.evm import to_checksum
 from addresses.keccak import keccak
-from config.catalog import UNPROVABLE, Catalog, Chain, ChainType, Finality, load_catalog
+from config.catalog import UNPROVABLE, Catalog, Chain, ChainType, Finality, Proof, load_catalog
 from config.settings import load_settings
 from kernel.errors import ConfigError
 from tests.harness import ROOT
@@ -263,6 +263,26 @@ def test_a_chain_whose_receipts_cannot_be_encoded_is_refused_with_a_sentence(tmp
     assert message == (
         f"supported-chains.json: $[0].proof: receipts cannot be proven on chain {chain_id}: {UNPROVABLE[chain_id]}"
     )
+
+
+TON = {"chainType": "ton", "proxyAddress": "EQCxE6mUtQJKFnGfaROTKOt1lZbDiiX1kCixRv7Nw2Id_sDs", "rpcEnv": None}
+
+
+@pytest.mark.parametrize(
+    ("family", "proof", "why"),
+    [
+        ({}, "liteserver", "only TON has liteservers that can prove"),
+        (TON, "receipts", "only EVM chains have receipts that can be proven"),
+    ],
+)
+def test_a_proof_of_another_family_is_refused(tmp_path: Path, family: dict[str, Any], proof: str, why: str) -> None:
+    spoilt = {name: value for name, value in (entry(proof=proof) | family).items() if value is not None}
+    assert refusal(tmp_path, [spoilt]).startswith(f"supported-chains.json: $[0].proof: {why}")
+
+
+def test_ton_may_be_proven_by_a_liteserver() -> None:
+    fields = {"chain_id": 1100, "name": "TON", "chain_type": "ton", "proxy_address": TON["proxyAddress"]}
+    assert Chain(**fields, confirmation_threshold=1, proof="liteserver").proof is Proof.LITESERVER
 
 
 @pytest.mark.parametrize("missing", ["chainId", "name", "proxyAddress", "confirmationThreshold"])

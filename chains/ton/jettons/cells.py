@@ -57,7 +57,7 @@ def node_transaction(boc: bytes, expected: str) -> NodeTransaction | None:
         OtherHash: it is not the one whose hash (hex) is expected. Nothing but cells was read by then: what is in
             them could be made to take for ever.
     """
-    if not _is_small(boc):
+    if not is_small(boc):
         return None
     cell = _read_bytes(boc, Cell.one_from_boc)
     if cell is None:
@@ -69,7 +69,7 @@ def node_transaction(boc: bytes, expected: str) -> NodeTransaction | None:
 
 def address_on_stack(boc: bytes) -> str | None:
     """Read the one entry of a get-method's stack as an address, in raw form; None when it is none."""
-    return _read_bytes(boc, lambda raw: _raw(_stack_entry(Cell.one_from_boc(raw)))) if _is_small(boc) else None
+    return _read_bytes(boc, lambda raw: _raw(_stack_entry(Cell.one_from_boc(raw)))) if is_small(boc) else None
 
 
 def address_stack(raw: str) -> bytes:
@@ -136,7 +136,7 @@ def _internal_transfer(cell: Cell) -> InternalTransfer | None:
     return InternalTransfer(amount, _raw(body.load_address()))
 
 
-def _is_small(boc: bytes) -> bool:
+def is_small(boc: bytes) -> bool:
     """Say whether a bag has few enough cells to be read at once: their number stands in its first bytes."""
     width = boc[4] & 7 if len(boc) > 4 else 0  # noqa: PLR2004 - after the magic bytes
     return boc[:4] == _BAG and width > 0 and int.from_bytes(boc[6 : 6 + width], "big") <= MAX_CELLS

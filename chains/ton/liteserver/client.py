@@ -15,7 +15,10 @@ from pytoniq.liteclient.client import LiteClient, LiteServerError
 from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable, ProvenLie
 from chains.rpc.endpoint import Endpoint
 from chains.ton.jettons import cells
-from config.liteservers import Liteserver, Liteservers
+from chains.ton.liteserver.proofs import MASTERCHAIN, ProofFailed, UnreadableProof, follow_shard, holds
+from chains.ton.liteserver.proven_chain import ProvenChain
+from chains.ton.liteserver.tl import Forward, ShardBlock, ShardLink, parse_block_proof, parse_shard_proof, written_block
+from config.liteservers import BlockId, Liteserver, Liteservers
 
 MAX_FRAME_BYTES = 1 << 20  # of one answer
 MAX_REMEMBERED = 2_000  # transactions and wallets that were read
@@ -33,8 +36,11 @@ _ANSWERS = {
     "liteServer.error": 0,
     "liteServer.masterchainInfo": 0,
     "liteServer.runMethodResult": 0,
+    "liteServer.transactionInfo": 0,
     "liteServer.transactionList": 1,
 }
+_PROOFS = {"liteServer.partialBlockProof", "liteServer.shardBlockProof"}  # read by `tl`, in linear time
+RAW = "raw"
 
 
 def method_id(name: str) -> int:
@@ -81,6 +87,8 @@ class _BoundedClient(LiteClient):
 
     def _answer(self, raw: bytes) -> Mapping[str, Any]:
         schema = self.schemas.get_by_id(raw[:4], "little")
+        if schema.name in _PROOFS:
+            return {RAW: raw}
         most = _ANSWERS[schema.name]
         if most and int.from_bytes(raw[4:8], "little") > most:
             raise ValueError("a longer list than was asked for")
@@ -110,9 +118,10 @@ class _BoundedClient(LiteClient):
 class Conversation:
     """One connection to one liteserver. Every method raises a `ChainError` that says what is wrong with it."""
 
-    def __init__(self, client: _BoundedClient, known: _Known) -> None:
+    def __init__(self, client: _BoundedClient, known: _Known, chain: ProvenChain | None) -> None:
         self._client = client
         self._known = known
+        self._chain = chain  # where transactions have to be proven
 
     async def alive(self) -> None:
         """Ask for anything that every liteserver answers."""
@@ -130,6 +139,8 @@ class Conversation:
             question = {"count": 1, "account": _account(account), "lt": lt, "hash": tx_hash}
             told = await self._ask("getTransactions", question)
             found = self._read(told.get("transactions"), account, lt, tx_hash)
+            if self._chain is not None:
+                await self._prove(self._chain, found, account, told.get("ids"))
             _remember(self._known.transactions, (account, lt, tx_hash), found)
         return found
 
@@ -145,6 +156,30 @@ class Conversation:
         if (found.account, found.lt) != (account.partition(":")[2], lt):
             raise ProvenLie(f"transaction {tx_hash} is one of {found.account} at {found.lt}")
         return found
+
+    async def _prove(self, chain: ProvenChain, found: cells.NodeTransaction, account: str, ids: Any) -> None:
+        """Follow hashes and signatures from a block that is trusted down to a transaction."""
+        try:
+            block = _named_block(ids)
+            told = await self._ask(
+                "getOneTransaction", {"id": written_block(block), "account": _account(account), "lt": found.lt}
+            )
+            holds(told["proof"], block, account, found.lt, found.hash)
+            master, links = block, list[ShardLink]()
+            if block.workchain != MASTERCHAIN:
+                told = await self._ask("getShardBlockProof", {"id": written_block(block)})
+                master, links = parse_shard_proof(told[RAW])
+            follow_shard(master, links, block)
+            await chain.reach(master, self._steps)
+        except ProofFailed as exc:
+            raise ProvenLie(f"transaction {found.hash} is not proven: {exc}") from exc
+        except (UnreadableProof, ValueError, KeyError, TypeError) as exc:
+            raise ChainProtocolError(f"transaction {found.hash} is not proven: {exc}") from exc
+
+    async def _steps(self, start: ShardBlock, end: ShardBlock) -> list[Forward]:
+        blocks = {"known_block": written_block(start), "target_block": written_block(end)}
+        told = await self._ask("getBlockProof", {"mode": 1, **blocks})
+        return parse_block_proof(told[RAW])
 
     async def is_wallet(self, account: str, *, master: str, owner: str) -> bool:
         """Say whether the jetton's master says now that an account is an owner's jetton wallet."""
@@ -191,7 +226,8 @@ class _Known:
 class LiteserverClient:
     """Opens conversations with the liteservers of one network; nobody is asked before the first."""
 
-    def __init__(self, liteservers: Liteservers, *, timeout_s: float) -> None:
+    def __init__(self, liteservers: Liteservers, *, timeout_s: float, chain: ProvenChain | None = None) -> None:
+        self._chain = chain
         self.addresses = [f"adnl://{server.host}:{server.port}" for server in liteservers.servers]
         self._servers = dict(zip(self.addresses, liteservers.servers, strict=True))
         self._network = liteservers.zero_state.hex()
@@ -217,7 +253,7 @@ class LiteserverClient:
         try:
             async with asyncio.timeout(CONVERSATION_ANSWERS * self._timeout_s):
                 await self._connect(client, endpoint)
-                yield Conversation(client, self._known.setdefault(endpoint, _Known()))
+                yield Conversation(client, self._known.setdefault(endpoint, _Known()), self._chain)
         except TimeoutError as exc:
             raise ChainUnavailable(f"no end after {CONVERSATION_ANSWERS * self._timeout_s:g} s") from exc
         finally:
@@ -251,6 +287,13 @@ def _translated(error: Exception) -> ChainError:
     if isinstance(error, OSError):
         return ChainUnavailable(f"no connection ({type(error).__name__})")
     return ChainUnavailable("the connection was cut, or what came cannot be read")
+
+
+def _named_block(ids: Any) -> ShardBlock:
+    """Return the block that a liteserver says a transaction is in."""
+    (told,) = ids
+    named = BlockId(told["seqno"], bytes.fromhex(told["root_hash"]), bytes.fromhex(told["file_hash"]))
+    return ShardBlock(told["workchain"], told["shard"], named)
 
 
 def _account(raw: str) -> Mapping[str, Any]:
