@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import logging
 import random
@@ -135,6 +136,7 @@ class WebhookDispatcher:
         self._clock = clock
         self._metrics = metrics
         self._attempts = {outcome: metrics.attempts.labels(outcome) for outcome in OUTCOMES}
+        self._acknowledged = functools.cache(metrics.acknowledged.labels)  # by type, of which there are a few
         self._rand = rand
         self._open = open_secret
         self._queues: dict[str, ReceiverQueue] = {}
@@ -189,9 +191,12 @@ class WebhookDispatcher:
             due = await outbox.due(tx, now, in_flight=in_flight, saturated=saturated, limit=BATCH, me=me)
             later = None if due else await outbox.next_due(tx, in_flight=in_flight, saturated=saturated, me=me)
         self._more = bool(saturated)
+        receivers = {event.receiver for event in due}
+        for receiver in receivers - self._queues.keys():
+            self._queues[receiver] = ReceiverQueue()
         for event in due:
-            self._queues.setdefault(event.receiver, ReceiverQueue()).waiting[Priority(event.priority)].append(event)
-        for receiver in {event.receiver for event in due}:
+            self._queues[event.receiver].waiting[Priority(event.priority)].append(event)
+        for receiver in receivers:
             self._fill(group, self._queues[receiver])
         if due or self._has_room(saturated):
             return 0.0
@@ -350,7 +355,7 @@ class WebhookDispatcher:
         )
         prefix = "[balance-watch-webhook]" if event.subject_kind == outbox.WATCH else "[webhook]"
         if record.ok:
-            self._metrics.acknowledged.labels(event.event_type).inc()
+            self._acknowledged(event.event_type).inc()
             self._metrics.delivery_seconds.observe(max(0, record.at - event.created_at) / 1000)
             log.info("%s delivered", prefix, extra=said)
         elif record.retry_at is None:

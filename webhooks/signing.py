@@ -73,17 +73,19 @@ def headers_for(
 
     `former` holds the secret before this one, while a receiver changes over: its signatures come as well.
     """
-    secrets = (secret,) if former is None else (secret, former)
-    also = {} if former is None else {"X-AMN-Signature-Former": sign_amn(body, former)}
-    return also | {
+    headers = {
         "Content-Type": "application/json",
         "X-AMN-Signature": sign_amn(body, secret),
         "X-AMN-Event-Type": event_type,
         "X-AMN-Delivery-ID": delivery_id,
         "webhook-id": event_id,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": " ".join(sign_standard(event_id, timestamp, body, each) for each in secrets),
+        "webhook-signature": sign_standard(event_id, timestamp, body, secret),
     }
+    if former is not None:
+        headers["X-AMN-Signature-Former"] = sign_amn(body, former)
+        headers["webhook-signature"] += f" {sign_standard(event_id, timestamp, body, former)}"
+    return headers
 
 
 def check_secret(secret: str) -> None:
