@@ -144,8 +144,9 @@ class EvmAdapter:
         self._scanner = PageScanner(
             client, pool, self._logs, self._blocks, blooms=blooms, withheld=withheld, clock=clock
         )
-        self._verifier = Verifier(client, pool, chain, prover=_prover(client, pool, chain))
-        self._transactions = TransactionReader(client, chain)
+        prover = _prover(client, pool, chain)
+        self._verifier = Verifier(client, pool, chain, prover=prover)
+        self._transactions = TransactionReader(client, chain, prover=prover)
         self._heads = HeadReader(
             pool,
             method="eth_getBlockByNumber",

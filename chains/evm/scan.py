@@ -189,9 +189,13 @@ class PageScanner:
         refused: Unserved | None = None
         for source in self._logs.sources.worth_trying(log_filter, [endpoint]):
             try:
-                return await self._logs.read(endpoint, log_filter, source, after=after, head=head, prefetch=False)
+                page = await self._logs.read(endpoint, log_filter, source, after=after, head=head, prefetch=False)
             except Unserved as exc:
                 refused = exc if refused is None or source is not LogSource.RECEIPTS else refused
+                continue
+            # What is shown is compared with its blocks; for what may be kept back the running scan has asked already.
+            shows = isinstance(page, ScanPage) and bool(page.transfers)
+            return await self._compared(endpoint, log_filter, source, page, after) if shows else page
         raise refused or Unserved("serves no logs")
 
     async def _read_from(
@@ -210,6 +214,12 @@ class PageScanner:
         )
         if self._blooms is not None and log_filter.rail is Rail.PROXY and isinstance(page, ScanPage):
             await self._blooms.check(endpoint, page, after.position + 1)
+        return await self._compared(endpoint, log_filter, source, page, after)
+
+    async def _compared(
+        self, endpoint: Endpoint, log_filter: LogFilter, source: LogSource, page: ScanPage | Fork, after: Cursor
+    ) -> ScanPage | Fork:
+        """Return a page that is what its blocks hold, on a chain with proofs."""
         if self._withheld is not None and isinstance(page, ScanPage) and not log_filter.named:
             crowded = self._logs.sources.limits_of(endpoint).crowded_at(self._clock())
             return await self._withheld.check(endpoint, log_filter, source, page, after, crowded=crowded)

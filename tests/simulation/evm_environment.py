@@ -23,11 +23,12 @@ from tests.chaos.rpc_faults import Endpoint
 from tests.chaos.schedule import EPOCH, Plan, deepest_reorg
 from tests.harness import MULTICALL
 from tests.simulation.evm_ledger import EvmLedger, LedgerTx, approval_log, payment_logs, transfer_logs
-from tests.simulation.plans import BALANCED, CHAIN_STEP, FROZEN, HASTY, HEADERS_ALONE, LATE_LOGS, MOST_LATE
+from tests.simulation.liars import lied
+from tests.simulation.plans import BALANCED, CHAIN_STEP, FROZEN, HASTY, HEADERS_ALONE, LATE_LOGS, LYING, MOST_LATE
 
 BLOCKS_BEFORE = 40  # before anybody looks
 ANOTHER_CHAIN, ANOTHER_VARIABLE = 9797, "RPC_ANOTHER"  # a second chain, with the same contracts at the same addresses
-OF_A_LEDGER = {FROZEN, BALANCED, HASTY, LATE_LOGS, HEADERS_ALONE}  # faults that a real local node cannot have
+OF_A_LEDGER = {FROZEN, BALANCED, HASTY, LATE_LOGS, HEADERS_ALONE, *LYING}  # faults that a real local node cannot have
 OF_HEADERS = {"eth_chainId", "eth_blockNumber", "eth_getBlockByNumber"}
 
 
@@ -44,6 +45,7 @@ class LedgerEndpoint(Endpoint):
         self.balanced: random.Random | None = None  # one of two nodes answers each request: this one's, or a frozen one
         self.hasty = False  # calls its newest block final, and has no receipts
         self.late_logs = 0  # of its newest blocks: so many are shown without any log
+        self.lie = ""  # what it does with the truth (`liars`)
         self.headers_alone = False  # whatever asks for more than blocks is refused
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
@@ -67,6 +69,9 @@ class LedgerEndpoint(Endpoint):
         if self.late_logs and call["method"] == "eth_getLogs":
             indexed = ledger.head - self.late_logs
             return {**answer, "result": [log for log in answer["result"] if int(log["blockNumber"], 16) <= indexed]}
+        if self.lie and "result" in answer:
+            ask = lambda method, params: ledger.answer({"method": method, "params": params})["result"]  # noqa: E731
+            return {**answer, "result": lied(self.lie, call, answer["result"], ask)}
         return answer
 
     @asynccontextmanager
@@ -77,6 +82,11 @@ class LedgerEndpoint(Endpoint):
             self.balanced = random.Random(f"nodes behind {self.frozen.head}") if kind == BALANCED else None
             yield
             self.frozen = self.balanced = None
+            return
+        if kind in LYING:
+            self.lie = kind
+            yield
+            self.lie = ""
             return
         during, afterwards = (MOST_LATE, 0) if kind == LATE_LOGS else (True, False)
         setattr(self, kind, during)
@@ -240,7 +250,8 @@ class LedgerController:
 async def evm_environment(plan: Plan, chain_id: int = CHAIN_ID) -> AsyncIterator[SimEvmEnvironment]:
     """Start the chain and its endpoints."""
     async with AsyncExitStack() as stack:
-        ledger = EvmLedger(time.time, random.Random(f"hashes of {plan.seed}"), epoch=EPOCH, chain_id=chain_id)
+        hashes, proven = random.Random(f"hashes of {plan.seed}"), "proof" in plan.guards
+        ledger = EvmLedger(time.time, hashes, epoch=EPOCH, chain_id=chain_id, proven=proven)
         ledger.mine(blocks=BLOCKS_BEFORE)
         since = ledger.head  # a reorganisation may take the first payment back to here
         ledger.mine(blocks=deepest_reorg(plan.confirmations, plan.guards))

@@ -19,6 +19,7 @@ from devnet.evm.scripted_node import ZERO_HASH, word
 from tests.chaos.chain_controller import FEE_TOKEN, SILENT_TOKEN
 from tests.chaos.facts import Order
 from tests.harness import MULTICALL, USDC, USDT
+from tests.simulation.evm_headers import hash_of, header, receipt_of
 
 Json = dict[str, Any]
 APPROVAL_TOPIC = "0x" + keccak(b"Approval(address,address,uint256)").hex()
@@ -64,6 +65,7 @@ class LedgerBlock:
     txs: tuple[LedgerTx, ...]
     logs: list[Json] = field(default_factory=list)
     bloom: bytes = EMPTY_BLOOM
+    header: Json = field(default_factory=dict)  # where its hash covers it
 
 
 def transfer_logs(token: str, to: str, amount: int, sender: str = PAYER) -> list[LedgerLog]:
@@ -96,13 +98,16 @@ def approval_log(token: str, spender: str, amount: int) -> LedgerLog:
 class EvmLedger:
     """One chain; `now` is what its miners' clock says, in unix seconds."""
 
-    def __init__(self, now: Any, rng: random.Random, *, epoch: int, chain_id: int = CHAIN_ID) -> None:
+    def __init__(
+        self, now: Any, rng: random.Random, *, epoch: int, chain_id: int = CHAIN_ID, proven: bool = False
+    ) -> None:
         self.chain_id = chain_id
         self.blocks: list[LedgerBlock] = []
         self.coins: list[tuple[int, str, int]] = []  # block, to, value
         self.replaced: set[str] = set()  # transactions whose block a reorganisation replaced, wherever they are by now
         self.undone: set[str] = set()  # of those: whose block was deeper than was asked for
         self.ahead_s = 0  # of the miners' clock
+        self._proven = proven  # whether a block's hash covers what it holds
         self._now = now
         self._rng = rng
         self._epoch = epoch
@@ -153,19 +158,20 @@ class EvmLedger:
     def _append(self, txs: Sequence[LedgerTx], time: int) -> None:
         number = len(self.blocks)
         parent = self.blocks[-1].hash if self.blocks else ZERO_HASH
-        block = LedgerBlock(number, f"0x{self._rng.getrandbits(256):064x}", parent, time, tuple(txs))
-        bloom = 0
+        chance = self._rng.getrandbits(256)
+        block = LedgerBlock(number, f"0x{chance:064x}", parent, time, tuple(txs), bloom=_bloom(txs))
+        if self._proven:
+            receipts = [_covered(tx, place) for place, tx in enumerate(txs)]
+            block.header = header(number, parent, time, block.bloom, receipts, chance)
+            block.hash = hash_of(block.header)
         for place, tx in enumerate(txs):
             self._place[tx.hash] = (number, place)
             if tx.value and tx.succeeded:
                 self.coins.append((number, tx.to.lower(), tx.value))
             for log in tx.logs if tx.succeeded else ():
-                for item in (log.address, *log.topics):
-                    bloom |= _bits(bytes.fromhex(item[2:]))
                 block.logs.append(self._shown(log, tx, block, place, len(block.logs)))
                 for topic in log.topics[1:]:
                     self._said.setdefault(topic, []).append((number, block.logs[-1]))
-        block.bloom = bloom.to_bytes(256, "big")
         self.blocks.append(block)
         self._by_hash[block.hash] = number
 
@@ -270,6 +276,7 @@ class EvmLedger:
             "timestamp": hex(block.time),
             "logsBloom": "0x" + block.bloom.hex(),
             "transactions": txs,
+            **block.header,
         }
 
     def _height(self, which: str) -> int:
@@ -311,9 +318,9 @@ class EvmLedger:
             "blockHash": block.hash,
             "from": tx.sender,
             "to": tx.to,
-            "status": "0x1" if tx.succeeded else "0x0",
-            "type": "0x2",
-            "logs": [log for log in block.logs if log["transactionHash"] == tx.hash],
+            **receipt_of(
+                [log for log in block.logs if log["transactionHash"] == tx.hash], place, succeeded=tx.succeeded
+            ),
         }
 
     def _eth_getCode(self, address: str, _: Any = None) -> str:
@@ -374,6 +381,21 @@ def _fits(log: Json, addresses: set[str] | None, topics: Sequence[set[str] | Non
         return False
     shown = log["topics"]
     return all(wanted is None or (place < len(shown) and shown[place] in wanted) for place, wanted in enumerate(topics))
+
+
+def _bloom(txs: Sequence[LedgerTx]) -> bytes:
+    bloom = 0
+    for tx in txs:
+        for log in tx.logs if tx.succeeded else ():
+            for item in (log.address, *log.topics):
+                bloom |= _bits(bytes.fromhex(item[2:]))
+    return bloom.to_bytes(256, "big")
+
+
+def _covered(tx: LedgerTx, place: int) -> Json:
+    """Return what of a receipt the block's root covers."""
+    logs = [{"address": log.address, "topics": log.topics, "data": log.data} for log in tx.logs if tx.succeeded]
+    return receipt_of(logs, place, succeeded=tx.succeeded)
 
 
 def _bits(item: bytes) -> int:

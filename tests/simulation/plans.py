@@ -46,6 +46,16 @@ FROZEN = "frozen"  # an endpoint shows the chain as it once was: it never hears 
 BALANCED = "balanced"  # such a node, and one that is up to date, behind one address
 LATE_LOGS = "late_logs"  # an endpoint shows its newest blocks before it has their logs
 HEADERS_ALONE = "headers_alone"  # an endpoint serves blocks, and neither logs nor receipts
+# What an endpoint does with the truth, on a chain with proofs.
+INVENTS = "invents"  # payments are shown twice
+CHANGES_AMOUNTS = "changes_amounts"
+WITHHOLDS_LOGS = "withholds_logs"
+WITHHOLDS_BLOCKS = "withholds_blocks"
+OTHER_RECEIPTS = "other_receipts"  # of another block
+OTHER_ROOT = "other_root"  # amounts are changed, and the root in the header fits
+LYING = (INVENTS, CHANGES_AMOUNTS, WITHHOLDS_LOGS, WITHHOLDS_BLOCKS, OTHER_RECEIPTS, OTHER_ROOT)
+PROVEN = 0.25  # of the runs on the EVM chain
+LIES_EVERY_S = 3.0
 HASTY = "hasty"  # for good: calls its newest block final, and has no receipts, so that another one has to judge
 MOVED = "moved"  # a purchase that is settled, and then its block is taken back: deeper than was asked for
 DEEP = 0.25  # of the runs on the EVM chain have such purchases:
@@ -53,9 +63,10 @@ MOST_MOVED = 3
 # What a later block changes by itself has no place in those.
 OF_ITS_TIME = {"late", "in_time", "reused", "raced", "coin", "coins"}
 FROZEN_EVERY_S = 8.0  # on average
-CALM = 0.2  # of the other runs on the EVM chain know no trouble of endpoints but this: beside others it does no harm
+CALM = 0.3  # of the runs on the EVM chain know no trouble of endpoints but one: beside others it does no harm
 PARTED_EVERY_S = 3.0
-LATE_LOGS_EVERY_S = 8.0
+LATE_ALONE = 0.4  # of those the logs come late, and the others' nodes are parted
+LATE_LOGS_EVERY_S = 4.0
 MOST_LATE = 2  # blocks
 ENDPOINTS = (1, 2)
 HASTY_OFTEN = 0.3
@@ -128,6 +139,7 @@ def _of_one(asked: Asked, family: Family) -> Plan:
     if whole.family == "evm":
         whole = _with_forks(random.Random(f"forks of {asked.seed}"), whole)
         whole = _with_parted_nodes(random.Random(f"parted nodes of {asked.seed}"), whole)
+        whole = _with_proofs(random.Random(f"proofs of {asked.seed}"), whole)
     deaths = [
         PlannedFault(rng.uniform(0, asked.span_s), "process", "kill")
         for _ in range(round(asked.span_s * rng.random() * 2 / DEATH_EVERY_S))
@@ -244,24 +256,45 @@ def _is_one_chain(whole: Plan) -> bool:
 
 def _with_parted_nodes(rng: random.Random, whole: Plan) -> Plan:
     """Add nodes whose logs come late, and pairs of which one shows a fork and the other one blocks alone."""
+    if rng.random() >= CALM or _is_one_chain(whole):
+        return whole
+    guards = {name: value for name, value in whole.guards.items() if name not in {"rpcQuorum", "finality"}}
+    deepest = deepest_reorg(whole.confirmations, guards)
+    calm = tuple(f for f in whole.faults if f.area != "rpc" and not (f.kind in REORGS and f.size > deepest))
+    whole = replace(whole, faults=calm, permanent_faults=(), guards=guards)
+    if rng.random() < LATE_ALONE:
+        # Who serves few blocks at once reads none of them again: what comes late there is found by the next sweep.
+        return replace(whole, faults=(*calm, *_late_logs(rng, whole.span_s)))
+    moments = range(int(whole.span_s / PARTED_EVERY_S))
+    return replace(whole, faults=(*calm, *(f for place in moments for f in _parted(rng, place, deepest))))
+
+
+def _late_logs(rng: random.Random, span_s: float) -> list[PlannedFault]:
+    return [
+        PlannedFault(rng.uniform(0, span_s * 0.9), "rpc", LATE_LOGS, rng.uniform(1.0, 5.0), rng.choice(ENDPOINTS))
+        for _ in range(int(span_s / LATE_LOGS_EVERY_S))
+    ]
+
+
+def _with_proofs(rng: random.Random, whole: Plan) -> Plan:
+    """Let payments be proven, and endpoints lie about them, often both at once."""
+    if rng.random() >= PROVEN or _is_one_chain(whole):
+        return whole
+    # Who is found to lie is left alone for an hour, whatever the other one lacks for good; and logs that come late
+    # are logs that are kept back.
+    whole = _without(whole, lambda kind: kind in {LATE_LOGS, HASTY, "null_receipts", "no_finalized"})
     faults = [
         PlannedFault(
-            rng.uniform(0, whole.span_s * 0.9),
-            "rpc",
-            LATE_LOGS,
-            rng.uniform(1.0, 5.0),
-            rng.choice(ENDPOINTS),
+            rng.uniform(0, whole.span_s * 0.9), "rpc", rng.choice(LYING), rng.uniform(1.0, 6.0), rng.choice([1, 2, 3])
         )
-        for _ in range(round(whole.span_s * rng.random() * 2 / LATE_LOGS_EVERY_S))
+        for _ in range(int(whole.span_s / LIES_EVERY_S))
     ]
-    if rng.random() < CALM and not _is_one_chain(whole):
-        guards = {name: value for name, value in whole.guards.items() if name not in {"rpcQuorum", "finality"}}
-        deepest = deepest_reorg(whole.confirmations, guards)
-        calm = tuple(f for f in whole.faults if f.area != "rpc" and not (f.kind in REORGS and f.size > deepest))
-        whole = replace(whole, faults=calm, permanent_faults=(), guards=guards)
-        moments = range(int(whole.span_s / PARTED_EVERY_S))
-        return replace(whole, faults=(*calm, *(f for place in moments for f in _parted(rng, place, deepest))))
-    return replace(whole, faults=(*whole.faults, *faults))
+    if "rpcQuorum" in whole.guards:  # that needs both of them
+        faults += [PlannedFault(f.at + f.seconds + RESTART_S, "process", "terminate") for f in faults]
+    guards = whole.guards | {"proof": "receipts"}
+    return replace(
+        whole, faults=(*whole.faults, *faults), guards=guards, patient=whole.patient and "rpcQuorum" not in guards
+    )
 
 
 def _parted(rng: random.Random, place: int, deepest: int) -> list[PlannedFault]:

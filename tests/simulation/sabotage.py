@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import chains.evm.logs.reader as log_reader
+from chains.evm import scan
 from chains.evm.logs import log_decoder
-from chains.evm.verification import decisions, endpoint_verifier
+from chains.evm.proofs import encoding, proven_receipts
+from chains.evm.verification import decisions, endpoint_verifier, verifier
 from kernel.store import leases, lock
 from scanner import balance_watcher, confirmer, ingest, lifecycle, matching, settlement, worker
 from scanner.reading import rail_reader
@@ -148,8 +150,34 @@ def finality_of_another_endpoint() -> None:
 # Our own.
 
 
+def receipts_are_believed() -> None:
+    """Whatever receipts are shown are taken for the block's."""
+    rewrite(
+        proven_receipts,
+        "read_proven",
+        ('if "0x" + tree.root.hex() != hash_text(raw.get("receiptsRoot")):', "if False:"),
+    )
+
+
+def headers_are_believed() -> None:
+    """Whatever header is shown is taken for the block's."""
+    rewrite(encoding, "encoded_header", ('if "0x" + keccak(header).hex() != block_hash:', "if False:"))
+
+
+def withheld_logs_are_not_looked_for() -> None:
+    rewrite(
+        scan.PageScanner,
+        "_compared",
+        ("if self._withheld is not None and isinstance(page, ScanPage) and not log_filter.named:", "if False:"),
+    )
+
+
+def nothing_is_proven() -> None:
+    rewrite(verifier.Verifier, "_group", ("return found if self._prover is None else", "return found if True else"))
+
+
 def nothing_is_read_again() -> None:
-    rewrite(rail_reader.RailReader, "_read_to_the_head", ("reread_s=REREAD_S", "reread_s=0"))
+    rewrite(rail_reader.RailReader, "_read_to_the_goal", ("reread_s=REREAD_S", "reread_s=0"))
 
 
 def confirmed_unseen() -> None:
@@ -247,6 +275,10 @@ SABOTAGES: dict[str, Callable[[], None]] = {
         event_in_its_own_transaction,
         outcome_twice,
         finality_of_another_endpoint,
+        receipts_are_believed,
+        headers_are_believed,
+        withheld_logs_are_not_looked_for,
+        nothing_is_proven,
         nothing_is_read_again,
         confirmed_unseen,
         one_block_early,

@@ -18,6 +18,7 @@ from tests.simulation.plans import (
     HASTY,
     HEADERS_ALONE,
     LATE_LOGS,
+    LYING,
     MOST_LATE,
     MOVED,
     OF_ITS_TIME,
@@ -167,6 +168,20 @@ def test_while_one_node_stays_on_a_fork_the_other_one_serves_blocks_alone() -> N
             beside = [f for f in plan.faults if f.kind == FROZEN and f.at == one.at]
             assert sorted((one.size, beside[0].size)) == [1, 2]
         assert not any(p.kind == MOVED for p in plan.purchases)
+
+
+def test_on_a_chain_with_proofs_endpoints_lie_and_lack_nothing_for_good() -> None:
+    proven = [plan for plan in PLANS if plan.guards.get("proof") == "receipts"]
+
+    assert len(proven) > 8
+    assert {f.kind for plan in proven for f in plan.faults} >= set(LYING)
+    for plan in proven:
+        assert not {kind for kinds in plan.permanent_faults for kind in kinds} & {
+            HASTY,
+            "null_receipts",
+            "no_finalized",
+        }
+        assert not (plan.patient and "rpcQuorum" in plan.guards)
 
 
 async def test_late_logs_are_missing_in_the_newest_blocks_alone() -> None:

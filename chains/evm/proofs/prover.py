@@ -72,6 +72,22 @@ class Prover:
         self.problem = self.problem or why
         return [Verification(each.transfer, VerificationOutcome.NOT_YET, 0, why=why) for each in said]
 
+    async def receipt(self, endpoint: Endpoint, told: Receipt) -> Receipt:
+        """
+        Return what the receipts that hash to a block show of a transaction, whatever the endpoint told of it alone.
+
+        Raises:
+            ChainError: it cannot be proven.
+        """
+        if told.block_number is None or told.block_hash is None:
+            raise ChainProtocolError("its receipt names no block")
+        proven = await read_proven(self._client, endpoint, told.block_number, told.block_hash, {told.tx_hash})
+        index = proven.places.get(told.tx_hash)
+        receipt = None if index is None else await self._receipt(proven.told[index], told.tx_hash)
+        if receipt is None:
+            raise ChainProtocolError(f"block {told.block_number} holds no transaction {told.tx_hash}")
+        return receipt
+
     def _usable(self, reasons: list[str]) -> list[Endpoint]:
         try:
             return self._pool.usable()

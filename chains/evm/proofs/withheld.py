@@ -92,7 +92,12 @@ class WithheldCheck:
             shown[transfer.block_number].append(transfer)
         unreadable = {each.position for each in page.unread}
         doubtful: list[UnreadableLog] = []
-        for number, block_hash, bloom in await self._blocks(endpoint, page.cursor, after):
+        # What is read again below the cursor is compared as well, as far down as anything is shown.
+        below = Cursor(min([after.position, *(number - 1 for number in shown)]))
+        blocks = await self._blocks(endpoint, page.cursor, below if below.position < after.position else after)
+        for number, block_hash, bloom in blocks:
+            if number == after.position and after.block_hash not in {None, block_hash}:
+                raise ChainProtocolError(f"block {number} is not {after.block_hash}")
             if any(transfer.block_hash != block_hash for transfer in shown[number]):
                 raise ChainProtocolError(f"its logs and its headers are of different blocks {number}")
             keys = {(transfer.tx_hash, transfer.event_key) for transfer in shown[number]}

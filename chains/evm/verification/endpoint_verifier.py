@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from chains.errors import ChainError
 from chains.evm.blocks import Block, block_call, parse_block
@@ -30,6 +30,9 @@ from chains.rpc.http_client import TimedOut, TooLarge
 from chains.rpc.jsonrpc_messages import Call
 from chains.types import Head, Targets, Transfer, Verification, VerificationOutcome
 from config.catalog import Chain, Finality
+
+if TYPE_CHECKING:
+    from chains.evm.proofs.prover import Prover
 
 METHOD = "eth_getTransactionReceipt"  # how verification is called in metrics
 ITEMS_PER_SLICE = 500  # before other tasks run
@@ -58,8 +61,9 @@ class _Answers(NamedTuple):
 class EndpointVerifier:
     """Asks one endpoint about transfers, and reads each receipt once."""
 
-    def __init__(self, client: RpcClient, chain: Chain) -> None:
+    def __init__(self, client: RpcClient, chain: Chain, *, prover: Prover | None = None) -> None:
         self._client = client
+        self._prover = prover
         self._chain_id = chain.chain_id
         self._proxy = chain.proxy_address.lower()
         self._needs_final = chain.finality is not Finality.DEPTH
@@ -139,6 +143,8 @@ class EndpointVerifier:
             return block
         if block.hash != receipt.block_hash:
             return "its receipt is not in the block it names"
+        if self._prover is not None:
+            receipt = await self._prover.receipt(endpoint, receipt)
         return transfers_in(
             receipt,
             block,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from chains.evm.blocks import Block, block_call
 from chains.evm.rpc.client import RawResult, RpcClient
 from chains.evm.verification.decisions import read_block, why_unfit
@@ -13,12 +15,16 @@ from chains.transactions import CannotTell, Told
 from chains.types import Head, Transaction
 from config.catalog import Chain, Finality
 
+if TYPE_CHECKING:
+    from chains.evm.proofs.prover import Prover
+
 
 class TransactionReader:
     """Asks one endpoint at a time, and believes it only on the chain of the head."""
 
-    def __init__(self, client: RpcClient, chain: Chain) -> None:
+    def __init__(self, client: RpcClient, chain: Chain, *, prover: Prover | None = None) -> None:
         self._client = client
+        self._prover = prover
         self._chain_id = chain.chain_id
         self._proxy = chain.proxy_address.lower()
         self._needs_final = chain.finality is not Finality.DEPTH
@@ -58,6 +64,8 @@ class TransactionReader:
             return CannotTell(block, is_seen=True)
         if block.hash != receipt.block_hash:
             return CannotTell("its receipt is not in the block it names", is_seen=True)
+        if self._prover is not None:
+            receipt = await self._prover.receipt(endpoint, receipt)
         moved = movements_in(receipt, block, chain_id=self._chain_id) if receipt.succeeded else ()
         return Transaction(
             receipt.tx_hash, receipt.succeeded, block.number, block.hash, moved, head, block_time=block.time

@@ -85,7 +85,7 @@ class Verifier:
     def __init__(self, client: RpcClient, pool: EndpointPool, chain: Chain, *, prover: Prover | None = None) -> None:
         self._pool = pool
         self._quorum = chain.rpc_quorum
-        self._endpoint_verifier = EndpointVerifier(client, chain)
+        self._endpoint_verifier = EndpointVerifier(client, chain, prover=prover)
         self._prover = prover
         self._no_final: str | None = None
         self._disproved: str | None = None

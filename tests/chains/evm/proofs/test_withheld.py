@@ -325,3 +325,54 @@ async def test_blocks_that_do_not_build_on_what_was_read_or_are_not_those_of_the
     other = [transfer._replace(block_hash=HASH) for transfer in page.transfers]
     with pytest.raises(ChainError, match="its logs and its headers are of different blocks"):
         await check.check(endpoint, log_filter, LogSource.LOGS, replace(page, transfers=other), Cursor(after.position))
+
+
+@pytest.mark.anvil
+@pytest.mark.parametrize("rail", [Rail.PROXY, Rail.DIRECT])
+async def test_a_lie_in_what_is_read_again_is_found_out(world: World, rail: Rail) -> None:
+    """What is read again below the cursor was taken as it came, and stayed listed."""
+    adapter = await world.adapter(world.liar.url)
+    head = await adapter.head()
+    targets = Targets(frozenset({SHOP, NOBODY}), tokens=frozenset({USDT.lower()}))
+    after = Cursor(world.paid)
+    page = await adapter.scan(rail, targets, after, head, reread_s=60)
+    assert isinstance(page, ScanPage)
+    assert max(transfer.amount for transfer in page.transfers) == AMOUNTS[rail][-1]
+
+    world.liar.lie = LIES["changes an amount"][0]
+    with pytest.raises(ChainError, match="shows a log that block"):
+        await adapter.scan(rail, targets, after, head, reread_s=60)
+
+
+@pytest.mark.anvil
+async def test_a_lie_told_to_a_second_reading_is_found_out(world: World) -> None:
+    adapter = await world.adapter(world.liar.url)
+    head = await adapter.head()
+    await read(adapter, Rail.DIRECT)
+    honest = await adapter.rescan({SHOP}, since=head.time - 3600, until=head.time)
+    assert sorted(transfer.amount for transfer in honest.transfers) == AMOUNTS[Rail.DIRECT]
+
+    world.liar.lie = LIES["invents a log"][0]
+    result = await adapter.rescan({SHOP}, since=head.time - 3600, until=head.time)
+    assert (result.transfers, set(result.unread)) == ([], {SHOP})
+    assert "shows a log that block" in result.unread[SHOP]
+
+
+@pytest.mark.anvil
+async def test_of_one_transaction_the_blocks_receipts_are_believed_and_not_what_is_told_of_it_alone(
+    world: World,
+) -> None:
+    page = await read(await world.adapter(world.honest.url), Rail.DIRECT)
+    paid = max(page.transfers, key=lambda transfer: transfer.amount)
+
+    def lie(method: str, _: list[Any], result: Any) -> Any:
+        told = method == "eth_getTransactionReceipt"
+        return changed(result, logs=[more(log) for log in result["logs"]]) if told else result
+
+    world.liar.lie = lie
+    adapter = await world.adapter(world.liar.url)
+    await adapter.head()
+    seen = await adapter.transaction(paid.tx_hash)
+    moved = await adapter.inspect(paid.tx_hash, Targets(frozenset({SHOP})))
+    assert seen is not None
+    assert [each.amount for each in seen.transfers] == [each.amount for each in moved] == [paid.amount]
