@@ -42,7 +42,9 @@ Translate = Callable[[SQLAlchemyError], Exception | None]
 def as_store_error(exc: SQLAlchemyError) -> Exception | None:
     """Return what a failure of the driver is to the layers above; None: itself."""
     cause = getattr(exc, "orig", None) or exc
-    if getattr(cause, "sqlite_errorcode", 0) in _SAME:
+    code = getattr(cause, "sqlite_errorcode", 0)
+    # A trigger that comes before the index's own refusal says so in its words: it has no code of its own.
+    if code in _SAME or (code == sqlite3.SQLITE_CONSTRAINT_TRIGGER and str(cause).startswith("UNIQUE")):
         return Collision(f"the same is stored already: {cause}")
     # A copy was made by another program while a daemon started: it ended as if an operator had to change something.
     return (StoreBusy if is_busy(cause) else StoreError)(f"the store failed: {cause}")

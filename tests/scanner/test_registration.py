@@ -211,6 +211,18 @@ async def test_the_same_request_again_is_the_stored_intent(registrations: Regist
     assert await registrations.register(a_draft()) == first
 
 
+@pytest.mark.parametrize("status", ["confirmed", "webhook_failed"])
+async def test_a_replay_after_the_payment_is_answered(registrations: Registrations, db: Database, status: str) -> None:
+    """The store's trigger for settled intents refuses the row before the unique index does."""
+    first = await registrations.register(a_draft())
+    async with db.write() as tx:
+        await tx.exec_driver_sql(f"UPDATE intents SET status = '{status}', tx_hash = 'x', confirmed_at = 1")  # noqa: S608 - a name of ours
+    again = await registrations.register(a_draft())
+    assert (again.payment_reference, again.status) == (first.payment_reference, status)
+    with pytest.raises(Conflict):
+        await registrations.register(a_draft(amount=1))
+
+
 @pytest.mark.parametrize(
     ("field", "changed"),
     [

@@ -491,8 +491,9 @@ def _refusals(sql: Spelling) -> list[str]:
         *sql.refusal(
             "intents_settled_not_replaced",
             "BEFORE INSERT ON intents",
-            "a settled intent is not replaced",
+            "UNIQUE: a settled intent is not replaced",
             condition=f"EXISTS (SELECT 1 FROM intents WHERE {same_intent} AND status IN {SETTLED})",
+            unique=True,
         ),
         *sql.refusal(
             "intents_settled_not_displaced",
