@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from clients.python.amn_scanner_client import ScannerUnavailable
+from marketplace.payments.scanner_provider import ScannerProvider
 from tests.harness import USDC
 from tests.marketplace.accepted_purchase import TEN, AcceptedPurchase
 from tests.marketplace.fake_scanner import SENDER, news, tx_hash
@@ -149,7 +150,9 @@ async def test_what_the_scanner_will_never_list_is_not_asked_for_again(purchase:
     assert sum(count for _, count, _ in await waiting(purchase)) == 40
 
 
-async def test_one_payment_that_cannot_be_listed_keeps_no_other_waiting(purchase: AcceptedPurchase) -> None:
+async def test_one_payment_that_cannot_be_listed_keeps_no_other_waiting(
+    purchase: AcceptedPurchase, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await purchase.open("direct")
     rows = [row(purchase, 40, reason, count=40) for reason in ("wrong_token", "zero_amount")]
     lists(purchase, *rows)
@@ -161,15 +164,15 @@ async def test_one_payment_that_cannot_be_listed_keeps_no_other_waiting(purchase
         "INSERT INTO webhook_inbox SELECT 'evt_0', event_type, payment_id, replace(body, 'wrong_token', 'late'), "
         "outcome, 0 FROM webhook_inbox WHERE outcome = 'unread' LIMIT 1"
     )
-    once = purchase.market.marketplace.services.verifier.every_transfer
+    once = ScannerProvider.every_transfer
     failing = iter([True])
 
-    async def every_transfer(payment: Any) -> Any:
+    async def every_transfer(provider: ScannerProvider, payment: Any) -> Any:
         if next(failing, False):
             raise ScannerUnavailable("not this one")
-        return await once(payment)
+        return await once(provider, payment)
 
-    purchase.market.marketplace.services.verifier.every_transfer = every_transfer  # type: ignore[method-assign]
+    monkeypatch.setattr(ScannerProvider, "every_transfer", every_transfer)
     await sweep(purchase)
 
     with purchase.market.opened() as store:

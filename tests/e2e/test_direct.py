@@ -230,5 +230,6 @@ async def test_without_direct_intents_no_transfers_are_asked_for(chain: Anvil, t
         await chain.mine(1)
 
         await scanner.worker.poll()
+        await scanner.worker.poll()  # nobody waits: the block is read by the poll after the one that hears of it
 
         assert rpc.calls["eth_getLogs"] - before == 1

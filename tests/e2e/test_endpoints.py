@@ -86,8 +86,8 @@ async def test_a_head_from_one_node_and_logs_from_a_staler_one_are_not_believed(
         await told_once(scanner, hooks, intent_id)
 
 
-def constant(value: Any) -> Callable[[], Any]:
-    async def answer() -> Any:
+def constant(value: Any) -> Callable[..., Any]:
+    async def answer(*_: Any) -> Any:
         return value
 
     return answer
