@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sqlite3
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import aiohttp
 import orjson
 from sqlalchemy import text
 
+from bench.bare_store import bare_store
 from bench.cryo_reader import cryo_reader
 from bench.event_reader import event_reader
 from bench.processor_reader import processor_reader
@@ -38,6 +40,7 @@ from scanner.upkeep.metrics import ChainTelemetry, Metrics
 from scanner.worker import ChainWorker
 
 LOGS, WAITING, BLOCKS, ROUNDS = 100_000, 10_000, 5_000, 5
+STORED_ROUNDS = 3
 LOGS_A_BLOCK = 500  # of the real node
 CHAIN_ID = 97
 
@@ -242,24 +245,27 @@ async def run() -> list[TableRow]:
             peers = await event_reader(url)
             cryo_s = await cryo_reader(url)
             processor_s = await processor_reader(url)
-            stored, store_stall = await store_all(db, url)
+            stored = await storing(db, url)
     return [
         TableRow("scan: read and match 100,000 logs of anvil", f"{node.ours_s:.2f} s", f"fetch + orjson {node.limit_s:.2f} s",
             f"{node.ratio:.0%} of the limit", "≥ 60 %", node.ratio >= 0.6),
         TableRow("scan: the same from a server that answers from memory", f"{memory.ours_s:.2f} s",
-            f"fetch + orjson {memory.limit_s:.2f} s", f"{memory.ratio:.0%} of the limit", "", None),
+            f"fetch + orjson {memory.limit_s:.2f} s", f"{memory.ratio:.0%} of the limit", "≥ 60 %", memory.ratio >= 0.6),
         TableRow("scan: against plain web3.py", f"{memory.ours_s:.2f} s", f"{web3_s:.1f} s (scaled from 5,000)",
             f"{web3_s / memory.ours_s:.0f} times", "≥ 20 times", web3_s / memory.ours_s >= 20),
         TableRow("scan: longest stall of the event loop", f"{max(memory.stall_ms, node.stall_ms):.0f} ms", "", "", "< 100 ms",
             max(memory.stall_ms, node.stall_ms) < 100),
-        TableRow("scan: the whole worker, decoded, matched and stored", f"{stored:.2f} s",
+        TableRow("scan: the whole worker, decoded, matched and stored", f"{stored.ours_s:.2f} s",
             f"eth_defi {peers['decoded']:.1f} s decoded, {peers['stamped']:.1f} s with block times, {peers['raw']:.1f} s as it came; none stored",
-            f"{peers['decoded'] / stored:.1f} times", "ahead of eth_defi", peers["decoded"] > stored),
+            f"{peers['decoded'] / stored.ours_s:.1f} times", "≥ 4 times", peers["decoded"] >= 4 * stored.ours_s),
+        TableRow("scan: the same, against the least that storing the logs costs", f"{stored.ours_s:.2f} s",
+            f"fetch + orjson + one bare executemany a page {stored.limit_s:.2f} s", f"{1 / stored.ratio:.1f} times", "≤ 2 times",
+            stored.ratio >= 0.5),
         TableRow("scan: against cryo, which decodes and stores nothing", f"{memory.ours_s:.2f} s read and matched",
             f"{cryo_s:.2f} s", f"{cryo_s / memory.ours_s:.1f} times", "", None),
         TableRow("scan: against @subsquid/evm-processor, which decodes and stores nothing", f"{memory.ours_s:.2f} s read and matched",
             f"{processor_s:.1f} s", f"{processor_s / memory.ours_s:.1f} times", "", None),
-        TableRow("scan: longest stall while storing", f"{store_stall:.0f} ms", "", "", "< 100 ms", store_stall < 100),
+        TableRow("scan: longest stall while storing", f"{stored.stall_ms:.0f} ms", "", "", "< 100 ms", stored.stall_ms < 100),
     ]  # fmt: skip
 
 
@@ -277,12 +283,41 @@ def record(adapter: Any) -> list[bytes]:
     return kept
 
 
-async def store_all(db: Database, url: str) -> tuple[float, float]:
+async def storing(db: Database, url: str) -> Reading:
+    """Let the whole worker read and store, each time into a copy, and then let the peer store the same answers."""
+    ours, limit, stalls = [], [], []
+    for _ in range(STORED_ROUNDS):
+        async with copy_of(db) as copied:
+            seconds, stall_ms, requests = await store_all(copied, url)
+        ours.append(seconds)
+        stalls.append(stall_ms)
+        gc.collect()
+        started = time.perf_counter()
+        assert await bare_store(url, requests) == LOGS
+        limit.append(time.perf_counter() - started)
+    return Reading(min(ours), min(limit), min(limit) / min(ours), max(stalls))
+
+
+@asynccontextmanager
+async def copy_of(db: Database) -> AsyncIterator[Database]:
+    async with db.read() as tx:
+        file = str((await tx.exec_driver_sql("PRAGMA database_list")).mappings().one()["file"])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "scanner.db"
+        with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(path)) as target:
+            source.backup(target)
+        async with open_database(path) as copied:
+            yield copied
+
+
+async def store_all(db: Database, url: str) -> tuple[float, float, list[bytes]]:
+    """Return how long the worker took, its longest stall, and what it asked."""
     metrics = Metrics()
     async with open_adapter(chain(url), timeout_s=30, telemetry=ChainTelemetry(metrics, CHAIN_ID)) as adapter:
         async with db.write() as tx:
             for rail in Rail:
                 await checkpoints.put(tx, CHAIN_ID, rail, Cursor(0), time=None, now=0, keep_from=-1)
+        requests = record(adapter)
         worker = ChainWorker(
             chain=chain(url),
             adapter=adapter,
@@ -295,4 +330,4 @@ async def store_all(db: Database, url: str) -> tuple[float, float]:
         )
         async with Stall() as stall:
             seconds = await timed(worker.poll)
-        return seconds, stall.longest_ms
+        return seconds, stall.longest_ms, requests

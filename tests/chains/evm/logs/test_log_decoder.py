@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import orjson
 import pytest
+from eth_abi.abi import decode, encode
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
@@ -52,6 +53,24 @@ def test_upper_case_hex_means_the_same():
         "blockHash": "0x" + log["blockHash"][2:].upper(),
     }
     assert decoded(shouted) == decoded(log)
+
+
+CLAIM = ("address", "address", "uint256", "uint256", "address")
+ADDRESSES = st.binary(min_size=20, max_size=20).map(lambda raw: "0x" + raw.hex())
+AMOUNTS = st.one_of(st.integers(0, 10), st.integers(0, 2**256 - 1))
+
+
+@given(st.lists(st.tuples(ADDRESSES, ADDRESSES, AMOUNTS, AMOUNTS, ADDRESSES), min_size=1, max_size=6))
+def test_a_page_says_what_the_general_decoder_reads_in_each_log(claims):
+    """Fields are cut out by their places, and a page as a whole: none may come from the log beside it."""
+    data = [encode(CLAIM, claim) for claim in claims]
+    logs = [
+        event_log(index=n) | {"data": "0x" + said.hex(), "topics": [EVENT_TOPIC, hash_of(n)]}
+        for n, said in enumerate(data)
+    ]
+    found = [(t.token, t.destination, t.amount, t.fee_amount, t.fee_address) for t in decoded(*logs)]
+    assert found == [decode(CLAIM, said) for said in data]
+    assert [t.reference for t in decoded(*logs)] == [hash_of(n) for n in range(len(logs))]
 
 
 def test_a_row_sent_twice_counts_once():
