@@ -143,6 +143,8 @@ class Liteserver:
         self.raw: dict[str, bytes] = {}  # answered to this instead, as it is
         self.frame: bytes | None = None  # sent instead of any answer, encrypted as it is
         self.hidden: set[str] = set()  # hashes (hex) of transactions it does not know
+        self.knows_nothing = False  # of any transaction
+        self.shows_another = False  # of those it knows, whichever is asked for
         self.swapped: dict[str, str] = {}  # the transaction shown for another, by hash
         self.wallets: dict[str, str] = {}  # owner: the jetton wallet it claims
         self.lie = ""  # about blocks: a key of `BLOCK_LIES`
@@ -278,14 +280,15 @@ class Liteserver:
 
     def _transactions(self, data: bytes) -> bytes:
         account, lt, tx_hash = data[12:44].hex().upper(), int.from_bytes(data[44:52], "little"), data[52:84].hex()
-        if tx_hash in self.hidden:
+        if tx_hash in self.hidden or self.knows_nothing:
             raise _Failure("cannot locate transaction in block with specified logical time")
         for payment, row in self._happened():
             if row["account"].partition(":")[2] == account and int(row["lt"]) == lt:
                 held = base64.b64decode(row["hash"]).hex()
                 if held != tx_hash:
                     raise _Failure("transaction hash mismatch")
-                shown = payment.cells[row["hash"]]() if held not in self.swapped else self._shown(self.swapped[held])
+                other = self.swapped.get(held) or (self._another(held) if self.shows_another else None)
+                shown = payment.cells[row["hash"]]() if other is None else self._shown(other)
                 known = parse_boc(shown).known
                 return listed(shown, block=self.chain.hold(Held(row["account"], lt, known)).named)
         raise _Failure("cannot find block with specified logical time")
@@ -363,6 +366,10 @@ class Liteserver:
             for row in payment.happened:
                 if row["hash"] in payment.cells:
                     yield payment, row
+
+    def _another(self, tx_hash: str) -> str | None:
+        others = (base64.b64decode(row["hash"]).hex() for _, row in self._happened())
+        return next((other for other in others if other != tx_hash), None)
 
     def _shown(self, tx_hash: str) -> bytes:
         named = base64.b64encode(bytes.fromhex(tx_hash)).decode()

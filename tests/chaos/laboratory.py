@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,7 +49,7 @@ S = TypeVar("S", bound=Supervision)
 ENVIRONMENTS: dict[Family, Callable[[Plan], AbstractAsyncContextManager[ChainEnvironment]]] = {
     "evm": evm_environment,
     "tron": tron_environment,
-    "ton": ton_environment,
+    "ton": partial(ton_environment, with_liteservers=True),
 }
 
 

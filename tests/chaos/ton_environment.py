@@ -11,9 +11,11 @@ from typing import Any, assert_never
 
 from chains.ton.address import parse_address
 from devnet.ton import ledger as ton_ledger
+from devnet.ton.liteserver import Liteserver
 from devnet.ton.toncenter import TonCenter
 from tests.chaos.facts import ChainTransfer, Coin, Order
 from tests.chaos.indexer_faults import inject_fault
+from tests.chaos.liteserver_faults import inject_fault as disturb_liteserver
 from tests.chaos.purchases import How, Part, PlannedPurchase
 from tests.chaos.schedule import Plan
 from tests.e2e import ton_shop
@@ -32,16 +34,21 @@ class TonEnvironment:
 
     chain_id = ton_shop.CHAIN_ID
 
-    def __init__(self, centers: list[TonCenter], *, seed: int) -> None:
+    def __init__(self, centers: list[TonCenter], liteservers: list[Liteserver], *, seed: int) -> None:
         self.payments = 0
         self._centers = centers
+        self._liteservers = liteservers
         self._ledger = centers[0].ledger
         self._seed = seed
         self._rng = random.Random(f"payers of {seed}")
         self._lock = asyncio.Lock()
 
     def environment(self, folder: Path, plan: Plan) -> dict[str, str]:
-        return ton_shop.environment(folder, *self._centers)
+        if not self._liteservers:
+            return ton_shop.environment(folder, *self._centers)
+        listed = folder / "global.config.json"
+        listed.write_bytes(Liteserver.config(*self._liteservers))
+        return ton_shop.environment(folder, *self._centers, TON_LITESERVERS=str(listed))
 
     def body(self, purchase: PlannedPurchase, number: int) -> dict[str, Any]:
         destination = f"0:{(self._seed + 1) << 200 | number + 1:064X}"
@@ -111,11 +118,20 @@ class TonEnvironment:
         """What the masterchain has committed is never replaced."""
 
     def inject_fault(self, place: int, kind: str, method: str) -> Any:
-        return inject_fault(self._centers[place], kind)
+        """Let an index misbehave, and along with it the liteserver in the same place."""
+        return self._faulty(place, kind)
+
+    @asynccontextmanager
+    async def _faulty(self, place: int, kind: str) -> AsyncIterator[None]:
+        async with AsyncExitStack() as faults:
+            await faults.enter_async_context(inject_fault(self._centers[place], kind))
+            if self._liteservers:
+                faults.enter_context(disturb_liteserver(self._liteservers[place], kind, last=place > 0))
+            yield
 
     def heal(self) -> None:
-        for center in self._centers:
-            center.heal()
+        for service in (*self._centers, *self._liteservers):
+            service.heal()
 
     async def bury(self, plan: Plan) -> None:
         self._ledger.advance(30)
@@ -152,9 +168,11 @@ def _of_row(payment: ton_ledger.Payment) -> ChainTransfer:
 
 
 @asynccontextmanager
-async def ton_environment(plan: Plan) -> AsyncIterator[TonEnvironment]:
-    """Start two endpoints over one ledger."""
+async def ton_environment(plan: Plan, *, with_liteservers: bool = False) -> AsyncIterator[TonEnvironment]:
+    """Start two endpoints over one ledger, and two liteservers that have to say the same, if asked to."""
     async with AsyncExitStack() as stack:
         ledger = ton_shop.chain_of_today(ago_s=HEAD_START_S)
         centers = [await stack.enter_async_context(TonCenter(ledger)) for _ in range(2)]
-        yield TonEnvironment(centers, seed=plan.seed)
+        count = len(centers) if with_liteservers else 0
+        liteservers = [await stack.enter_async_context(Liteserver(ledger)) for _ in range(count)]
+        yield TonEnvironment(centers, liteservers, seed=plan.seed)
