@@ -22,6 +22,7 @@ from config.liteservers import BlockId, Liteserver, Liteservers
 
 MAX_FRAME_BYTES = 1 << 20  # of one answer
 MAX_REMEMBERED = 2_000  # transactions and wallets that were read
+CONNECT_S = 3.0  # eight that are all silent must not hold a poll up for minutes
 CONVERSATION_ANSWERS = 3  # a conversation takes at most so many times the longest wait for one answer
 SMC_RESULT = 0b100  # of what a get-method may answer: its stack alone
 NAMED_CHARS = 200
@@ -261,10 +262,12 @@ class LiteserverClient:
             await _ended(client.listener)
 
     async def _connect(self, client: _BoundedClient, endpoint: Endpoint) -> None:
+        client.timeout = min(self._timeout_s, CONNECT_S)
         try:
             await client.connect()
         except Exception as exc:
             raise _translated(exc) from exc
+        client.timeout = self._timeout_s
         if client.network != self._network:
             raise ChainMisconfigured(f"{endpoint.label} serves the network that begins with {client.network[:16]}")
         endpoint.checked = True

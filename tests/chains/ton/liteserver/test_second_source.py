@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -13,6 +14,7 @@ import pytest
 from chains.base import Access
 from chains.errors import ChainMisconfigured
 from chains.ton.adapter import TonAdapter
+from chains.ton.liteserver import client
 from chains.types import EndpointState, Transfer, Verification, VerificationOutcome
 from config.liteservers import parse_liteservers
 from devnet.ton.cells import Bits, internal_transfer
@@ -276,6 +278,20 @@ async def test_a_second_source_that_is_of_no_use_costs_a_bounded_time_and_anothe
     assert states[f"{other.label}#2 second"] is EndpointState.OK
     if failure == "it shows another transaction":
         assert states[f"{first.label}#1 second"] is EndpointState.LYING
+
+
+async def test_who_never_greets_is_given_up_before_the_longest_wait_for_an_answer(
+    ton: TonWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "CONNECT_S", 0.05)
+    server = await ton.liteserver()
+    adapter = await ton.adapter(await ton.center(), second=[server], timeout_s=60)
+    transfer, _ = await paid(ton, adapter)
+    server.silent_at = "handshake"
+
+    async with asyncio.timeout(30):
+        found = await verified(adapter, transfer)
+    assert "no answer in time" in (found.why or "")
 
 
 async def test_a_dead_second_source_is_named_and_comes_back(ton: TonWorld) -> None:
