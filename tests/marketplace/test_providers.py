@@ -13,6 +13,7 @@ import pytest
 
 from devnet.hosted.request_network import RequestNetworkServer
 from devnet.hosted.shkeeper import ShkeeperServer
+from marketplace.payments.hosted import upstream
 from marketplace.payments.hosted.request_network import destination_id
 from tests.harness import USDC, USDT, FakeClock
 from tests.marketplace.accepted_purchase import TEN, AcceptedPurchase, accept_purchase
@@ -277,6 +278,28 @@ async def test_a_webhook_that_comes_twice_or_many_times_at_once_funds_once(deal:
     assert again[1]["data"] == {"outcome": "duplicate", "funded": True}
     assert deal.purchase.entries() == FUNDED
     assert await deal.purchase.recoveries() == []
+
+
+@both
+async def test_what_a_provider_says_of_amounts_is_not_believed(deal: HostedPurchase) -> None:
+    await deal.open()
+
+    _, answer = await deal.send(deal.told(deal.on_chain(4 * ONE), "10"))
+
+    assert (answer["data"]["funded"], deal.state()[:2]) == (False, ("processing", "partial"))
+    assert deal.purchase.entries() == []
+
+
+async def test_a_provider_that_hangs_is_waited_for_once(deal: HostedPurchase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A round of the sweep asks about a hundred payments: it would wait for each."""
+    monkeypatch.setattr(upstream, "TIMEOUT_S", 0.2)
+    await deal.open()
+    deal.shkeeper.fail("invoices", hang=True)
+    for _ in range(3):
+        deal.purchase.clock.advance(61)
+        await deal.sweep()
+
+    assert (deal.shkeeper.calls["invoices"], deal.state()[0]) == (1, "pending")
 
 
 @both

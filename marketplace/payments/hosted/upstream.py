@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -16,7 +17,8 @@ from marketplace.model import Payment, Provider
 from marketplace.payments.providers import ProviderRefused, ProviderUnavailable
 
 MAX_ANSWER: Final = 256 * 1024
-TIMEOUT_S: Final = 10.0
+TIMEOUT_S = 10.0
+PAUSE_S: Final = 30.0  # after a call that was waited for in vain
 MAX_NAME: Final = 200  # characters of an id or a hash that somebody else chose
 MAX_DIGITS: Final = 80
 
@@ -73,6 +75,7 @@ class UpstreamCalls:
         self._session = session
         self._url = url
         self._headers = headers
+        self._silent_until = 0.0  # by the clock of the loop
 
     async def call(self, method: str, path: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
         """
@@ -81,6 +84,10 @@ class UpstreamCalls:
         Raises:
             NotFound, ProviderRefused, ProviderUnavailable: there is none.
         """
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._silent_until:
+            # A round of a hundred payments would wait for each of them, and everything else for the round.
+            raise ProviderUnavailable(f"{self._name} gave no answer just now: it is left alone for a while")
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
         sent = None if body is None else orjson.dumps(body)
         headers = {**self._headers, **({} if sent is None else {"Content-Type": "application/json"})}
@@ -90,6 +97,8 @@ class UpstreamCalls:
             ) as response:
                 status, raw = response.status, await self._bounded(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
+            if isinstance(exc, TimeoutError):
+                self._silent_until = loop.time() + PAUSE_S
             # Whether it was done is not known: it is asked again, and asking again does no harm.
             raise ProviderUnavailable(f"{self._name} gives no answer ({type(exc).__name__})") from exc
         self._refuse(status)
