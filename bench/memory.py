@@ -35,9 +35,9 @@ async def settled_rss(folder: str) -> float:
 
 async def run() -> list[TableRow]:
     with tempfile.TemporaryDirectory() as folder:
-        idle = await settled_rss(folder)
         path = Path(folder) / "scanner.db"
-        migrate(path)
+        migrate(path)  # here: what makes a store is loaded by one start of many
+        idle = await settled_rss(folder)
         async with open_database(path) as db:
             await fill(db, INTENTS)
         await settled_rss(folder)  # encrypts what was filled in here in the clear, as no daemon stores it

@@ -10,9 +10,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from eth_abi.abi import decode, encode
-from eth_abi.exceptions import DecodingError
-
 from addresses.keccak import keccak
 from chains.errors import ChainProtocolError
 from chains.types import BalanceKey
@@ -22,7 +19,6 @@ AGGREGATE = keccak(b"aggregate3((address,bool,bytes)[])")[:4]
 BALANCE_OF = keccak(b"balanceOf(address)")[:4]
 COIN_BALANCE = keccak(b"getEthBalance(address)")[:4]
 _WORD = 32
-_ROWS = ["(bool,bytes)[]"]
 
 
 def balance_call(holder: str) -> bytes:
@@ -55,6 +51,8 @@ _CALL_HEAD = _uint(1) + _uint(3 * _WORD) + _uint(4 + _WORD)
 _CALL_BYTES = _WORD + len(_CALL_HEAD) + 2 * _WORD
 _ROW = struct.Struct(f"{_WORD}s{2 * _WORD}s{_WORD}s")  # succeeded; where its bytes begin and how many; the bytes
 _ROW_HEAD = _uint(2 * _WORD) + _uint(_WORD)
+_LIST_HEAD, _ROW_HEADS = 2, 3  # words: where a list begins and its length; succeeded, where bytes begin, how many
+_NO_ROW = (b"", b"", b"")
 _TRUTHS = {_uint(0): False, _uint(1): True}
 
 
@@ -72,15 +70,38 @@ def amounts(answer: object, count: int) -> list[int | None]:
         return plain
     try:
         raw = bytes.fromhex(answer[2:])
-        (rows,) = decode(_ROWS, raw)
-    except (DecodingError, ValueError, OverflowError) as exc:
-        raise ChainProtocolError(f"aggregate3 answered something else ({type(exc).__name__})") from exc
-    if encode(_ROWS, [rows]) != raw:
-        # The standard lets two rows share their bytes; the contract never writes that, a broken answer may.
+    except ValueError as exc:
+        raise ChainProtocolError("aggregate3 did not answer with data") from exc
+    return [amount(data) if ok else None for ok, data in _rows(raw, count)]
+
+
+def _rows(raw: bytes, count: int) -> list[tuple[bool, bytes]]:
+    """
+    Read rows whose bytes are of any length, in the one layout that the contract writes: in order, without gaps.
+
+    The standard lets two rows share their bytes; the contract never writes that, a broken answer may.
+    """
+    words = [raw[place : place + _WORD] for place in range(0, len(raw), _WORD)]
+    if len(raw) % _WORD or len(words) < _LIST_HEAD or words[0] != _uint(_WORD):
+        raise ChainProtocolError("aggregate3 answered something else")
+    said = int.from_bytes(words[1], "big")
+    if said != count:
+        raise ChainProtocolError(f"aggregate3 answered {said} of {count} balances")
+    rows: list[tuple[bool, bytes]] = []
+    place = _LIST_HEAD + count
+    for begins in words[_LIST_HEAD:place]:
+        ok, at, length, *_ = *words[place : place + _ROW_HEADS], *_NO_ROW
+        size = int.from_bytes(length, "big")
+        end = place + _ROW_HEADS - (-size // _WORD)
+        data = raw[(place + _ROW_HEADS) * _WORD : end * _WORD]
+        held = begins == _uint((place - _LIST_HEAD) * _WORD) and ok in _TRUTHS and at == _uint(2 * _WORD)
+        if not held or end > len(words) or any(data[size:]):
+            raise ChainProtocolError("aggregate3 answered in a way the contract does not write")
+        rows.append((_TRUTHS[ok], data[:size]))
+        place = end
+    if place != len(words) or len(rows) != count:
         raise ChainProtocolError("aggregate3 answered in a way the contract does not write")
-    if len(rows) != count:
-        raise ChainProtocolError(f"aggregate3 answered {len(rows)} of {count} balances")
-    return [amount(data) if ok else None for ok, data in rows]
+    return rows
 
 
 def _plain(answer: str, count: int) -> list[int | None] | None:

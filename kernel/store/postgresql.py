@@ -9,14 +9,15 @@ before. What an error means is told by its SQLSTATE alone: its text may be in an
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
+import importlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import asyncpg
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -52,17 +53,23 @@ _AGAIN = {"40001", "40P01", "55P03"}  # serialization failure, deadlock, lock no
 _UNAVAILABLE = ("08", "53", "57P")  # connection, resources, shut down
 _TERMINATED = {"25P03", "25P04"}  # a transaction that was idle, or lasted, for too long: its connection is gone
 
-# Of a connection that the server closed while nobody was asking, the driver says it is confused.
-Errors = (
-    SQLAlchemyError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
-    TimeoutError,
-)
 Translate = Callable[[str | None, str], Exception | None]
 T = TypeVar("T")
+
+
+@functools.cache
+def _driver() -> Any:
+    # 3 MB, and a fiftieth of the start, that a store in a file does not need.
+    return importlib.import_module("asyncpg")
+
+
+@functools.cache
+def _errors() -> tuple[type[Exception], ...]:
+    """Return whatever an engine or a connection raises."""
+    driver = _driver()
+    # Of a connection that the server closed while nobody was asking, the driver says it is confused.
+    confused = (driver.InterfaceError, driver.InternalClientError)
+    return SQLAlchemyError, driver.PostgresError, *confused, OSError, TimeoutError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +157,7 @@ class PostgresDatabase(Database):
 
     @asynccontextmanager
     async def _transaction(self, begin: str, *, statement_s: float = STATEMENT_S) -> AsyncIterator[Tx]:
-        with self._translated(*Errors):
+        with self._translated(*_errors()):
             tx, driver = await self._begin(begin, statement_s)
         try:
             try:
@@ -159,10 +166,10 @@ class PostgresDatabase(Database):
             except BaseException as exc:
                 await _roll_back(tx, driver, lost=isinstance(exc, ConnectionLost))
                 raise
-            with self._translated(*Errors):
+            with self._translated(*_errors()):
                 await _commit(tx, driver, begin)
         finally:
-            with self._translated(*Errors):
+            with self._translated(*_errors()):
                 await tx.close()
 
     async def _begin(self, begin: str, statement_s: float) -> tuple[AsyncConnection, Any]:
@@ -179,7 +186,7 @@ class PostgresDatabase(Database):
                     await _drop(tx)
                     if sqlstate_of(exc) == READ_ONLY_SERVER:
                         raise ConnectionLost("the database is a standby that nothing can be written to") from exc
-                    if not (isinstance(exc, Errors) and is_lost(exc)) or isinstance(exc, TimeoutError):
+                    if not (isinstance(exc, _errors()) and is_lost(exc)) or isinstance(exc, TimeoutError):
                         raise
                     continue  # one that broke while it lay in the pool
                 return tx, driver
@@ -196,9 +203,9 @@ class PostgresDatabase(Database):
 
 async def _drop(tx: AsyncConnection) -> None:
     """Close a connection that is of no use any more, without waiting for the other end."""
-    with suppress(*Errors):
+    with suppress(*_errors()):
         await tx.invalidate()
-    with suppress(*Errors):
+    with suppress(*_errors()):
         await tx.close()
 
 
@@ -207,7 +214,7 @@ async def _roll_back(tx: AsyncConnection, driver: Any, *, lost: bool) -> None:
         try:
             async with asyncio.timeout(ROLLBACK_S):
                 await driver.execute("ROLLBACK")
-        except Errors:
+        except _errors():
             lost = True
         except BaseException:
             await _drop(tx)
@@ -219,7 +226,7 @@ async def _roll_back(tx: AsyncConnection, driver: Any, *, lost: bool) -> None:
 async def _commit(tx: AsyncConnection, driver: Any, begin: str) -> None:
     try:
         done = await _say_commit(driver)
-    except Errors as exc:
+    except _errors() as exc:
         await _drop(tx)
         if is_lost(exc) and begin != READ_ONLY:
             raise UnknownOutcome(
@@ -248,7 +255,7 @@ async def _say_commit(driver: Any) -> Any:
     finally:
         if not committing.done():
             driver.terminate()
-            with suppress(*Errors):
+            with suppress(*_errors()):
                 await committing
     return committing.result()
 
@@ -309,6 +316,7 @@ async def connect_to(settings: PostgresSettings, *, statement_s: float = STATEME
     Raises:
         ConfigError: the URL is none, and says so without being shown.
     """
+    asyncpg = _driver()
     try:
         return await asyncpg.connect(
             settings.url,

@@ -14,6 +14,8 @@ from devnet.evm.anvil import Anvil
 from tests.harness import MERCHANT, ROOT, USDT, environment, process
 
 LIBRARIES = {"web3", "tronpy", "pytoniq", "pytoniq_core"}
+# Where a chain is EVM's and the store a file.
+UNUSED = LIBRARIES | {"eth_abi", "eth_utils", "rlp", "asyncpg"}
 
 
 @pytest.mark.process
@@ -38,7 +40,15 @@ async def test_a_daemon_of_an_evm_chain_loads_no_chain_library_for_a_listed_or_a
 
     loaded = json.loads(started.output[-1])
     assert {"scanner.app", "chains.evm.adapter", "chains.evm.abi_codec"} <= {*loaded}
-    assert LIBRARIES & {*loaded} == set()
+    assert UNUSED & {*loaded} == set()
+
+
+def test_what_a_daemon_imports_holds_no_library_that_it_may_never_use() -> None:
+    unused = UNUSED | {"alembic"}  # loaded once, to make the store
+    program = f"import sys, scanner.__main__, chains.evm.adapter; print(*{unused} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == []
 
 
 @pytest.mark.parametrize(("family", "needed"), [("evm", set()), ("tron", set()), ("ton", {"pytoniq_core"})])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from eth_abi.abi import encode
+from eth_abi.abi import decode, encode
+from eth_abi.exceptions import DecodingError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,6 +49,25 @@ def test_a_row_that_borrows_the_bytes_of_another_is_refused():
     raw[32 * (2 + 6) + 62] ^= 1  # the first row's bytes are said to begin where those of the third do
     with pytest.raises(ChainProtocolError, match="does not write"):
         multicall.amounts("0x" + bytes(raw).hex(), 6)
+
+
+@given(results, st.data())
+def test_a_bent_answer_is_read_as_an_abi_library_would_write_it_or_refused(rows, data):
+    raw = bytearray(encode(["(bool,bytes)[]"], [rows]))
+    for _ in range(data.draw(st.integers(1, 2))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    raw = raw[: data.draw(st.sampled_from([len(raw), len(raw) - 32, len(raw) - 1]))]
+    try:
+        (held,) = decode(["(bool,bytes)[]"], bytes(raw))
+        expected = [int.from_bytes(data, "big") if ok and len(data) == 32 else None for ok, data in held]
+        canonical = encode(["(bool,bytes)[]"], [held]) == bytes(raw) and len(held) == len(rows)
+    except (DecodingError, ValueError, OverflowError):
+        canonical = False
+    if canonical:
+        assert multicall.amounts("0x" + bytes(raw).hex(), len(rows)) == expected
+    else:
+        with pytest.raises(ChainProtocolError):
+            multicall.amounts("0x" + bytes(raw).hex(), len(rows))
 
 
 @given(st.lists(st.binary(min_size=32, max_size=32), min_size=1, max_size=8), st.data())
