@@ -32,7 +32,7 @@ TO_SELLER = frozenset({"goods_revealed"})
 OF_DISPUTES = frozenset({"dispute_opened", "dispute_evidence", "dispute_resolved"})
 TO_ALL = frozenset({"payment_release", "payment_released", "payment_refund", "payment_refunded"})
 MAY_REPEAT = frozenset({"payment-underpaid", "payment-wrong-token", "payment_recovery"})  # each part, each transfer
-TO_ADMINS = frozenset({"payment_held", "payment_recovery"})
+TO_ADMINS = frozenset({"payment_held", "payment_recovery", "payout_reorged", "payout_unproved"})
 
 
 def evidence_fault(payment: Mapping[str, Any], expected_payment: ExpectedPayment, chain: OnChain) -> str | None:

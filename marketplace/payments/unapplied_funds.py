@@ -151,16 +151,17 @@ async def record_closed(work: UnitOfWork, payment: Payment, reason: str) -> None
     received = int((payment.evidence or {}).get("amountReceivedBaseUnits", "0"))
     tells_sums = payment.rail is Rail.DIRECT_BALANCE or reason == PARTIAL
     if tells_sums and reason not in OTHER_MONEY:
-        key = f"{_sums(payment)}{reason}:{received}"
+        # The payment knows the first transaction of those that make up the sum: whoever sent it is not owed all of it.
+        key, tx_hash = f"{_sums(payment)}{reason}:{received}", None
     else:
-        key = f"{_transfers(payment)}{payment.tx_hash}"
+        key, tx_hash = f"{_transfers(payment)}{payment.tx_hash}", payment.tx_hash
     await inbox.add_recovery(
         work.tx,
         payment_id=payment.id,
         reason=reason,
         amount=received or None,  # a balance below its baseline says nothing of an amount
         token=_moved(payment, reason),
-        tx_hash=payment.tx_hash,
+        tx_hash=tx_hash,
         evidence=payment.evidence or {},
         dedupe_key=key,
         now=work.now,

@@ -198,6 +198,18 @@ async def test_a_part_that_moved_past_the_end_is_listed_by_itself_alone(purchase
     assert await waiting(purchase) == [("cancelled", 1, 4 * ONE)]
 
 
+async def test_a_part_of_several_transactions_names_none_of_them(purchase: AcceptedPurchase) -> None:
+    await purchase.open("direct")
+    for amount in (4 * ONE, 3 * ONE):
+        seen = {"txHash": tx_hash(), "amountReceived": str(amount)}
+        await purchase.hook(news(purchase.scanner.intents[purchase.payment_id], "payment.detected", **seen))
+    await purchase.hook(part(purchase, 7 * ONE))
+    await purchase.buyer.ok("POST", f"/api/payment/{purchase.payment_id}/cancel")
+
+    (found,) = await listed(purchase)
+    assert (found["reason"], found["amountBaseUnits"], found["txHash"]) == ("partial_payment", str(7 * ONE), None)
+
+
 async def test_crumbs_that_moved_past_the_end_are_listed_by_themselves_alone(purchase: AcceptedPurchase) -> None:
     await purchase.open("direct")
     await purchase.hook(part(purchase, 40))

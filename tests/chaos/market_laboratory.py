@@ -151,6 +151,7 @@ class MarketLaboratory:
 
     async def check_restart(self) -> None:
         """Let the summaries be sent; start both again, and see that nothing is done a second time."""
+        await self._until_idle()  # what is summed up for an hour has to be known before the hour
         await self.jump(SUMMARY_JUMP_S)
         await self._until_idle()
         await self._told_of()

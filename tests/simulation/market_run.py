@@ -31,7 +31,7 @@ from tests.chaos.faulty_link import FaultyLink
 from tests.chaos.laboratory import SETTINGS
 from tests.chaos.market import MAX_DOWNTIME_S, QUOTE_TTL_S, WALLETS, _registry, _sanctions, _trading, _up, _url
 from tests.chaos.market_audit import MarketAudit, of_file
-from tests.chaos.market_chain import MarketChainActor, MarketChainController, mining
+from tests.chaos.market_chain import MarketChainController, mining
 from tests.chaos.market_expected import expected_settlement, order_of
 from tests.chaos.market_judge import judge_market
 from tests.chaos.market_laboratory import MarketLaboratory
@@ -43,6 +43,7 @@ from tests.simulation.evm_environment import LedgerEndpoint
 from tests.simulation.evm_ledger import EvmLedger
 from tests.simulation.invariants import Invariants, JudgedChain
 from tests.simulation.loop import SimLoop
+from tests.simulation.market_chain import SimMarketActor
 from tests.simulation.market_invariants import MarketInvariants
 from tests.simulation.market_node import market_node
 from tests.simulation.supervisor import SCANNER, Program, supervised
@@ -122,7 +123,7 @@ async def market_laboratory(
         audit = MarketAudit(of_file(marketplace.store), target, session)
         run = Run(
             target=target,
-            chain_actor=MarketChainActor(controller),
+            chain_actor=SimMarketActor(controller),
             rails=[PAYMENT_METHODS[planned.rail] for planned in plan.scenarios],
             log=lambda _: None,
             steps_of=lambda scenario: [_noted(scenario, step) for step in scenarios.steps_of(scenario)],

@@ -21,13 +21,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from tests.simulation import machine, sabotage
+from tests.simulation import machine, market_sabotage, sabotage
 from tests.simulation.plans import SPAN_S, Asked, Played
 from tests.simulation.run import MEMORY, Result, run_seed, warm
 
 FAILED = Path(__file__).with_name("failed_seeds.txt")
 MOST_CPU_S = 240  # of one seed
 TRIALS = 24  # to make a failure smaller
+SABOTAGES = sabotage.SABOTAGES | market_sabotage.MARKET_SABOTAGES
 A_DAY = 1_000_000  # seeds: a day of the month begins where the one before cannot have come to
 HEADLINE = f"{'seed':>8} {'chain':<7} {'trace':<16} {'steps':>8} {'virtual':>7} {'cpu':>5} {'lives':>5} {'payments':>8} {'settled':>7}"
 
@@ -210,7 +211,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--faults", type=_numbers, help="of the plan's faults these alone, by number")
     parser.add_argument("--purchases", type=_numbers, help="of the plan's purchases these alone")
-    parser.add_argument("--sabotage", choices=sorted(sabotage.SABOTAGES), help="break the scanner in this way first")
+    parser.add_argument("--sabotage", choices=sorted(SABOTAGES), help="break a service in this way first")
     parser.add_argument("--until-found", action="store_true", help="end at the first seed that fails")
     parser.add_argument("--no-shrink", action="store_true", help="leave a failure as it is")
     parser.add_argument("--verbose", action="store_true", help="show every step of the schedule")
@@ -226,7 +227,7 @@ def main() -> int:
     done, broken = _progress(asked.progress)
     warm(with_market=asked.chain in {None, "market"})
     if asked.sabotage:
-        sabotage.SABOTAGES[asked.sabotage]()
+        SABOTAGES[asked.sabotage]()
     began, count, cpu_s = machine.real_time(), 0, 0.0
     say(HEADLINE)
     wanted = _wanted(asked, done)

@@ -65,3 +65,12 @@ def test_a_broken_scanner_is_found_out_with_the_command_that_replays_it() -> Non
     assert code == 1
     assert "invented: " in text
     assert "to replay it: python -m tests.simulation --from " in text
+
+
+@pytest.mark.timeout(600)
+def test_a_broken_marketplace_is_found_out() -> None:
+    how = ("--sabotage", "ledger_line_in_its_own_transaction", "--until-found")
+    code, text = simulate("--seeds", "3", "--chain", "market", *how)
+
+    assert code == 1
+    assert "has the lines {'payment_detected': " in text
