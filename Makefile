@@ -6,7 +6,7 @@ SEEDS ?= 20
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 4 --dist worksteal
 LOCK := --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --python-version 3.11
 
-.PHONY: setup setup-devnet setup-postgresql run demo e2e chaos simulate simulate-twice recovery test test-postgresql test-browser test-long test-races golden pictures check docs bench load lock image env clean
+.PHONY: setup setup-devnet setup-postgresql run demo e2e chaos simulate simulate-twice simulate-day recovery test test-postgresql test-browser test-long test-races golden pictures check docs bench load lock image env clean
 
 .venv/.installed: locks/dev.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -35,6 +35,9 @@ chaos: setup-devnet setup-postgresql ## a hostile world, judged: SEEDS=20 of the
 
 simulate: setup ## the whole scanner in one process on virtual time, judged: SEEDS=20, SEED=n alone, SECONDS=60 (CHAIN=evm|tron|ton|all|cluster, or market: with the marketplace)
 	$(BIN)/python -m tests.simulation $(if $(SECONDS),--seconds $(SECONDS),$(if $(SEED),--from $(SEED) --seeds 1,--seeds $(SEEDS))) $(if $(CHAIN),--chain $(CHAIN)) $(ARGS)
+
+simulate-day: setup ## four chains and 500 intents for a day of virtual time, at the cadences of production: SEED=n (ARGS="--span 3600": an hour)
+	$(BIN)/python -m tests.simulation --chain day --from $(or $(SEED),1) --seeds 1 --no-shrink $(ARGS)
 
 simulate-twice: setup ## SEEDS=20 in one process and in another: each takes the same steps
 	@mkdir -p reports && rm -f reports/traces.txt

@@ -57,6 +57,7 @@ class LedgerEndpoint(Endpoint):
         return await super()._serve(request)
 
     async def _forward(self, calls: list[Json]) -> list[Json]:
+        self._ledger.keep_up()
         frozen = self.frozen if self.balanced is None or self.balanced.random() < 0.5 else None
         return [self._answer(call, frozen or self._ledger) for call in calls]
 

@@ -108,6 +108,7 @@ class EvmLedger:
         self.undone: set[str] = set()  # of those: whose block was deeper than was asked for
         self.ahead_s = 0  # of the miners' clock
         self._proven = proven  # whether a block's hash covers what it holds
+        self.block_s: float | None = None  # how often a block is made by itself; None: when somebody makes one
         self._now = now
         self._rng = rng
         self._epoch = epoch
@@ -136,8 +137,14 @@ class EvmLedger:
 
     def mine(self, *txs: LedgerTx, blocks: int = 1) -> None:
         """Make a block with these transactions, and empty ones behind it."""
+        self.keep_up()
         for number in range(blocks):
             self._append(txs if number == 0 else (), max(int(self._now()) + self.ahead_s, self.blocks[-1].time + 1))
+
+    def keep_up(self) -> None:
+        """Make what blocks the clock asks for."""
+        while self.block_s is not None and self.blocks[-1].time + self.block_s <= self._now():
+            self._append((), int(self.blocks[-1].time + self.block_s))
 
     def reorg(self, depth: int, contents: Sequence[Sequence[LedgerTx]]) -> None:
         """Replace the newest blocks by as many others."""

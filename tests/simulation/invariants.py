@@ -70,7 +70,8 @@ class Invariants:
 
     COUNT = COUNT  # what changes when it is worth a look at once
 
-    def __init__(self, loop: SimLoop, store: Path, chains: Sequence[JudgedChain]) -> None:
+    def __init__(self, loop: SimLoop, store: Path, chains: Sequence[JudgedChain], *, every_s: float = EVERY_S) -> None:
+        self._every_s = every_s
         self.found: list[str] = []
         self._said: set[str] = set()
         self._reader = sqlite3.connect(store)  # the world's own: it outlives the processes
@@ -85,7 +86,7 @@ class Invariants:
     def __call__(self) -> None:
         if self._loop.time() < self._next or len(self.found) >= MOST_SENTENCES:
             return
-        self._next = self._loop.time() + EVERY_S
+        self._next = self._loop.time() + self._every_s
         ready = len(self._loop._ready)  # type: ignore[attr-defined]
         if ready > MOST_READY:
             self.say(f"{ready} callbacks are ready at once")

@@ -106,6 +106,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self._known: dict[str, int] = {}
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []  # those of one moment in order
         self._timer_numbers = itertools.count()
+        self.longest_s = LONGEST_S
         self._now = START_S
         self._dead: list[Any] = []  # what dead processes leave: dropped, it would run its `finally`s
         self.set_task_factory(lambda loop, coro, **kw: SimTask(coro, loop=loop, **kw))
@@ -235,8 +236,8 @@ class SimLoop(asyncio.BaseEventLoop):
             heapq.heappop(timers)
         if not timers:
             raise Stuck("nothing is ready, and nothing is due")
-        if self._now - START_S > LONGEST_S:
-            raise Endless(f"it does not end within {LONGEST_S:.0f} s of virtual time")
+        if self._now - START_S > self.longest_s:
+            raise Endless(f"it does not end within {self.longest_s:.0f} s of virtual time")
         for check in self.checks:
             check()
         self._now = max(self._now, timers[0][0])

@@ -24,7 +24,7 @@ from tests.chaos.schedule import (
 SPAN_S = 20.0
 FAMILIES: tuple[Family, ...] = ("evm", "evm", "evm", "tron", "ton")
 # All: one scanner watches all of these. A cluster: several scanners share two chains. A market: both services.
-Played = Literal["evm", "tron", "ton", "all", "cluster", "market"]
+Played = Literal["evm", "tron", "ton", "all", "cluster", "market", "day"]
 CHAINS: tuple[Family, ...] = ("evm", "evm", "tron", "ton")
 OFTEN_ALL = 0.1
 OFTEN_CLUSTER = 0.1
@@ -106,10 +106,17 @@ def sim_plans(asked: Asked) -> tuple[Plan, ...]:
             wholes = _of_several(asked, CHAINS)
         case "cluster":
             wholes = _of_cluster(asked)
+        case "day":
+            raise ValueError("a day is planned by `day_plans`")
         case "market":
             raise ValueError("what is played with the marketplace is planned by `sim_market_plan`")
         case _:
             wholes = [_of_one(asked, family)]
+    return parts_of(asked, wholes)
+
+
+def parts_of(asked: Asked, wholes: Iterable[Plan]) -> tuple[Plan, ...]:
+    """Return of the plans of a run what was asked for: everything, or some faults and purchases by their numbers."""
     first, kept = 0, []
     for whole in wholes:
         numbered = enumerate(whole.faults, first)

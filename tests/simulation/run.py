@@ -10,7 +10,7 @@ import traceback
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,15 +33,15 @@ from tests.chaos.ton_environment import ton_environment
 from tests.chaos.tron_environment import tron_environment
 from tests.chaos.webhook_receiver import WebhookReceiver
 from tests.harness import empty_store
-from tests.simulation import machine
+from tests.simulation import day, machine
 from tests.simulation.cluster import Fence, SimCluster, clustered
 from tests.simulation.evm_environment import ANOTHER_CHAIN, SimEvmEnvironment, evm_environment
 from tests.simulation.evm_ledger import EvmLedger
-from tests.simulation.invariants import Invariants, JudgedChain
+from tests.simulation.invariants import EVERY_S, Invariants, JudgedChain
 from tests.simulation.loop import START_S, Endless, SimLoop, Stuck
 from tests.simulation.market_plans import sim_market_plan
 from tests.simulation.market_run import judged_market, make_cheap, market_laboratory, watched
-from tests.simulation.plans import HOST_CLOCK, Asked, Played, drawn_family, sim_plans
+from tests.simulation.plans import HOST_CLOCK, Asked, Played, drawn_family, parts_of, sim_plans
 from tests.simulation.shared_store import nothing, open_shared
 from tests.simulation.shoppers import SimShoppers
 from tests.simulation.supervisor import SimSupervisor, supervised
@@ -179,7 +179,12 @@ def run_seed(asked: Asked, folder: Path, said: Callable[[str], object] | None = 
 
 
 def _scanner(asked: Asked, folder: Path, result: Result, loop: SimLoop) -> Coroutine[Any, Any, list[str]]:
-    planned = sim_plans(asked)
+    if result.family == "day":
+        day.take_real_cadences()
+        loop.longest_s = day.LONGEST_S
+        planned = parts_of(asked, day.day_plans(asked.seed, asked.span_s))
+    else:
+        planned = sim_plans(asked)
     result.faults = sum((plan.fault_counts for plan in planned), Counter())
     numbers = tuple(purchase.number for plan in planned for purchase in plan.purchases)
     result.planned = (sum(len(plan.faults) for plan in planned), numbers)
@@ -231,7 +236,9 @@ async def _play(planned: Sequence[Plan], folder: Path, result: Result, loop: Sim
         session = await stack.enter_async_context(aiohttp.ClientSession())
         for chain in chains:
             await _add_permanent_faults(chain.plan, chain.env, chain.permanent)
-        env = _environment(folder, chains)
+        is_day = result.family == "day"
+        env = _environment(folder, chains, real=is_day)
+        clocks_of = [day.keep_time(chain.inner) for chain in chains] if is_day else []
         seed, chain_id = planned[0].seed, chains[0].inner.chain_id
         if result.family == "cluster":
             supervisor = await stack.enter_async_context(clustered(folder, env, session, seed, chain_id))
@@ -246,19 +253,23 @@ async def _play(planned: Sequence[Plan], folder: Path, result: Result, loop: Sim
             chain.receiver.other_skews_s = clocks
         loop.checks.append(partial(_give_up, supervisor))
         judged = [_judged(chain, each) for chain, each in zip(chains, laboratories, strict=True)]
-        invariants = Invariants(loop, store, judged)
+        invariants = Invariants(loop, store, judged, every_s=day.LOOK_S if is_day else EVERY_S)
         loop.checks.append(invariants)
         loop.on_commit.append(invariants.committed)
         if isinstance(supervisor, SimCluster):
             loop.on_commit.append(Fence(supervisor, store, invariants))
         watchers = [
-            await stack.enter_async_context(watching(supervisor, chain.plan, chain.inner))
+            await stack.enter_async_context(
+                watching(supervisor, replace(chain.plan, span_s=min(chain.plan.span_s, day.RECEIVERS_S)), chain.inner)
+            )
             for chain in chains
             if chain.ledger is not None
         ]
         await together(each.run() for each in laboratories)
         for each in watchers:
             await each.done()
+        for stop in clocks_of:
+            stop()
         await heal(laboratories)
         about = [sentence for each in watchers for sentence in await each.judged()]
         found = await outcomes(laboratories)
@@ -286,8 +297,8 @@ def _laboratory(chain: PlayedChain, supervisor: Any) -> Laboratory:
     return laboratory
 
 
-def _environment(folder: Path, chains: Sequence[PlayedChain]) -> dict[str, str]:
-    """Return the environment of one scanner that watches all of these."""
+def _environment(folder: Path, chains: Sequence[PlayedChain], *, real: bool) -> dict[str, str]:
+    """Return the environment of one scanner that watches all of these, at the cadences of production or at a run's."""
     found: dict[str, str] = {}
     entries: dict[str, list[Any]] = {name: [] for name in FILES}
     for chain in chains:
@@ -303,7 +314,10 @@ def _environment(folder: Path, chains: Sequence[PlayedChain]) -> dict[str, str]:
         path.write_bytes(orjson.dumps(entries[name]))
         found[name] = str(path)
     enabled = ",".join(str(chain.inner.chain_id) for chain in chains)
-    return found | {"DB_PATH": str(folder / "scanner.db"), "SCANNER_ENABLED_CHAINS": enabled} | SETTINGS | CADENCES
+    found |= {"DB_PATH": str(folder / "scanner.db"), "SCANNER_ENABLED_CHAINS": enabled}
+    if real:
+        return {name: value for name, value in found.items() if name not in day.OURS} | day.SETTINGS
+    return found | SETTINGS | CADENCES
 
 
 def _judged(chain: PlayedChain, laboratory: Laboratory) -> JudgedChain:

@@ -26,7 +26,7 @@ from tests.simulation.plans import SPAN_S, Asked, Played
 from tests.simulation.run import MEMORY, Result, run_seed, warm
 
 FAILED = Path(__file__).with_name("failed_seeds.txt")
-MOST_CPU_S = 240  # of one seed
+MOST_CPU_S, MOST_CPU_OF_A_DAY_S = 240, 3600  # of one seed
 TRIALS = 24  # to make a failure smaller
 SABOTAGES = sabotage.SABOTAGES | market_sabotage.MARKET_SABOTAGES
 A_DAY = 1_000_000  # seeds: a day of the month begins where the one before cannot have come to
@@ -79,7 +79,7 @@ class Child:
         self._folder.cleanup()
         if not sent:
             why = signal.Signals(status & 0x7F).name if status & 0x7F else f"code {status >> 8}"
-            return Result(self.asked, [f"the simulation ended with {why}: {MOST_CPU_S} s of CPU are allowed"])
+            return Result(self.asked, [f"the simulation ended with {why}: its CPU is limited"])
         result: Result = pickle.loads(sent)  # noqa: S301 - our own child's
         return result
 
@@ -93,7 +93,8 @@ class Child:
 
 def _play(asked: Asked, folder: Path, writing: int, said: Callable[[str], object] | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    resource.setrlimit(resource.RLIMIT_CPU, (MOST_CPU_S, MOST_CPU_S + 5))
+    most = MOST_CPU_OF_A_DAY_S if asked.family == "day" else MOST_CPU_S
+    resource.setrlimit(resource.RLIMIT_CPU, (most, most + 5))
     result = run_seed(asked, folder, said)
     with os.fdopen(writing, "wb") as pipe:
         pickle.dump(result, pipe)
