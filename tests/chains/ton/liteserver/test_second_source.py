@@ -14,7 +14,9 @@ import pytest
 from chains.base import Access
 from chains.errors import ChainMisconfigured
 from chains.ton.adapter import TonAdapter
+from chains.ton.jettons.cells import InternalTransfer, NodeTransaction
 from chains.ton.liteserver import client
+from chains.ton.liteserver.second_source import judge
 from chains.types import EndpointState, Transfer, Verification, VerificationOutcome
 from config.liteservers import parse_liteservers
 from devnet.ton.cells import Bits, internal_transfer
@@ -327,3 +329,15 @@ async def test_a_key_that_is_none_is_refused_at_start(ton: TonWorld) -> None:
 
     with pytest.raises(ChainMisconfigured, match="whose key is none"):
         await ton.adapter(await ton.center(), access=Access(liteservers=spoilt))
+
+
+async def test_a_receiving_half_that_the_sending_one_did_not_cause_is_no_transfer(ton: TonWorld) -> None:
+    adapter = await ton.adapter(await ton.center())
+    transfer, _ = await paid(ton, adapter)
+    said = Verification(transfer, CREDITED, 1_000_000)
+    told = InternalTransfer(1_000_000, transfer.sender)
+    credit = NodeTransaction("aa", "BB", 2, transfer.block_number, True, "0:CC", 1, False, "ee", told, frozenset())
+    sent = credit._replace(lt=1, time=transfer.block_time, sends=frozenset({"ee"}))
+
+    assert judge(said, credit, sent).outcome is CREDITED
+    assert judge(said, credit, sent._replace(sends=frozenset({"ff"}))).outcome is VerificationOutcome.NO_TRANSFER_LOG
