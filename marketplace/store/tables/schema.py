@@ -1,0 +1,7 @@
+"""What every table of the marketplace is declared on."""
+
+from __future__ import annotations
+
+from sqlalchemy import MetaData
+
+metadata = MetaData()
