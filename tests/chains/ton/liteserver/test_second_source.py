@@ -341,3 +341,14 @@ async def test_a_receiving_half_that_the_sending_one_did_not_cause_is_no_transfe
 
     assert judge(said, credit, sent).outcome is CREDITED
     assert judge(said, credit, sent._replace(sends=frozenset({"ff"}))).outcome is VerificationOutcome.NO_TRANSFER_LOG
+
+
+async def test_what_is_longer_than_any_answer_is_not_waited_for(ton: TonWorld) -> None:
+    (server,) = parse_liteservers(Liteserver.config(await ton.liteserver())).servers
+    bounded = client._BoundedClient(server, timeout_s=1)
+
+    with pytest.raises(ConnectionResetError, match="an answer of"):
+        await bounded.receive(client.MAX_FRAME_BYTES + 1)
+    with pytest.raises(ValueError, match="a longer list"):
+        bounded._answer(listed(b"", blocks=2))
+    assert bounded._answer(listed(b""))["transactions"] == b""
