@@ -10,7 +10,7 @@ from chains.types import Cursor, Head, Rail, Transfer, Verification, Verificatio
 from config.catalog import Chain
 from kernel.clock import Clock
 from kernel.store.database import Database
-from scanner import settlement, verdicts
+from scanner import ingest, settlement, verdicts
 from scanner.lifecycle import due_for_verification, horizon
 from scanner.model import StoredTransfer
 from scanner.page_result import PageResult
@@ -102,11 +102,16 @@ class Confirmer:
             )
             passed |= {transfer.key for transfer in good}
             await settlement.settle(tx, whole, passed, recorded, now=now)
-            for rail, gone in _lowest_gone(looked).items():
-                # It may have gone into a block that was read already: read again, and take nothing else back.
+            for rail, blocks in _gone(looked).items():
+                # It may have gone into a block that was read already: read again, and take back what else stood in
+                # the block that is gone. Worthless transfers beside it, which nobody looks at twice, stayed for ever.
+                gone = min(block.position for block in blocks)
                 known_blocks = await checkpoints.known_blocks(tx, chain_id, rail)
                 below = next((a for a in known_blocks if a.position < gone), Cursor(max(0, gone - 1)))
-                await checkpoints.rewind(tx, chain_id, rail, below, now=now)
+                replaced = [block for block in blocks if block.block_hash is not None]
+                beside = await ingest.rewind(tx, chain_id, rail, below, gone=replaced, now=now)
+                recorded.reorged += beside.reorged
+                recorded.queued += beside.queued
         return recorded
 
 
@@ -117,12 +122,13 @@ def _apart(looked: Looked) -> Iterator[Looked]:
         yield list(chain.from_iterable(of_intents[start : start + CONFIRM_BATCH]))
 
 
-def _lowest_gone(looked: Looked) -> dict[Rail, int]:
-    lowest: dict[Rail, int] = {}
+def _gone(looked: Looked) -> dict[Rail, set[Cursor]]:
+    """Return the blocks, by rail, in which something no longer stands."""
+    found: dict[Rail, set[Cursor]] = {}
     for stored, seen in looked:
         if seen.outcome is VerificationOutcome.GONE:
-            lowest[stored.rail] = min(stored.block_number, lowest.get(stored.rail, stored.block_number))
-    return lowest
+            found.setdefault(stored.rail, set()).add(Cursor(stored.block_number, stored.block_hash))
+    return found
 
 
 def _as_fact(stored: StoredTransfer) -> Transfer:

@@ -267,6 +267,28 @@ async def test_a_payment_found_gone_at_the_second_look_is_looked_for_again(bench
     assert (await bench.intent()).status is IntentStatus.CONFIRMED
 
 
+async def test_what_is_worthless_beside_a_payment_found_gone_is_taken_off_with_it(bench: Bench) -> None:
+    """Nobody looks at it twice: the checkpoint went back below its block, and no fork above that was ever noticed."""
+    intent = an_intent()
+    await bench.wait_for(intent)
+    bench.chain.extend()
+    paid = bench.chain.put(a_transfer(intent))
+    bench.chain.put(a_transfer(intent, amount=0))
+    await bench.worker.poll()
+    assert await bench.reasons() == [None, Reason.ZERO_AMOUNT]
+    bench.chain.extend(5)
+    bench.chain.blocks[paid.block_number] = (a_hash("elsewhere"), [])
+    async with bench.db.write() as tx:  # what was read below is what is canonical
+        for rail in Rail:
+            top = Cursor(bench.chain.top, bench.chain.blocks[bench.chain.top][0])
+            await checkpoints.put(tx, CHAIN, rail, top, time=None, now=NOW, keep_from=-1)
+
+    await bench.worker.poll()
+    await bench.worker.poll()
+
+    assert await bench.reasons() == [Reason.REORGED, Reason.REORGED]
+
+
 async def test_the_checkpoint_of_a_first_start_is_kept_before_anything_is_read(db: Database, clock: FakeClock) -> None:
     bench = Bench(db, clock)
     bench.chain.on_call = lambda name: setattr(bench.chain, "down", name == "scan")

@@ -178,6 +178,7 @@ def nothing_is_proven() -> None:
 
 def nothing_is_read_again() -> None:
     rewrite(rail_reader.RailReader, "_read_to_the_goal", ("reread_s=REREAD_S", "reread_s=0"))
+    worker.REREAD_S = 0  # of what is asked for together with the head
 
 
 def confirmed_unseen() -> None:
