@@ -95,7 +95,6 @@ class Daemon:
 
         Any task that ends by itself takes the process down: whoever supervises it starts it again.
         """
-        await self.redelivery.ensure_confirmed_events()
         with schedules(self.wakeups):
             async with asyncio.TaskGroup() as group:
                 api = group.create_task(self._serve(), name="api")
@@ -214,6 +213,7 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
         services = _services(base, workers, watchers, registrations, redelivery)
         page_limiter = RateLimiter(PAGE_LIMITS, base.clock.elapsed_ms)
         await once_reachable(DATABASE, services.secrets.rotate_at_rest, base.clock.sleep)
+        await once_reachable(DATABASE, redelivery.ensure_confirmed_events, base.clock.sleep)
         yield Daemon(
             http=settings.http,
             database=base.db,

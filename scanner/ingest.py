@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from scanner.page_result import PageResult, count_strays, count_transfer, log_re
 from scanner.reading.folding import (
     Folded,
     Judged,
+    StrayKey,
     by_stray_key,
     fold_owned,
     plain_kind,
@@ -66,8 +68,11 @@ async def record_page(
         await transfers.take_over(tx, folded, known)
     await transfers.add_many(tx, folded.rows, now=now)
     await transfers.grow_many(tx, folded.grown.values())
-    await _record_strays(tx, chain_id, held, judgement.strays, recorded, now=now)
-    await _forget_doubled(tx, chain_id, held, found, now=now)
+    new = folds.unheld(held, judgement.strays, now=now)
+    doubled = await _doubled(tx, chain_id, held, found, new)
+    # Left out before it is stored: blocks are read again, and each time it would be counted and taken off.
+    await _record_strays(tx, chain_id, held, [each for each in new if each[0] not in doubled], recorded, now=now)
+    await folds.take_off(tx, chain_id, held, [held[key] for key in doubled if key in held], now=now)
     log_rest(recorded, chain_id)
     await queue_reorg_events(tx, known.orphans, recorded, now=now)
     touched = {each.intent_id for each in folded.rows} | {intent_id for _, intent_id, _ in folded.grown}
@@ -127,26 +132,33 @@ def _count(recorded: PageResult, folded: Folded, known: Known) -> None:
         recorded.rejected[Reason(place[2])] += row.times - known.worthless[place].times
 
 
-async def _forget_doubled(tx: Tx, chain_id: int, held: folds.Held, found: Collection[Transfer], *, now: int) -> None:
+async def _doubled(
+    tx: Tx, chain_id: int, held: folds.Held, found: Collection[Transfer], new: Sequence[folds.New]
+) -> dict[StrayKey, int]:
     """
-    Take off plain transfers of nobody's that are the token's side of a payment through the proxy.
+    Return which plain transfers of nobody's are the token's side of a payment through the proxy.
 
     That payment is stored by itself, and whoever reads both would count one sum of money twice. They may
     come in either order: the rails are read apart. A token that keeps a fee moves less than the event says.
-    `held` is what these blocks brought, with this page and before it.
+    `held` is what these blocks brought before this page, `new` what it adds of nobody's.
     """
-    plain = {key: part for key, part in held.items() if rail_of(key[1]) is Rail.DIRECT}
-    if plain:
+    plain: Counter[StrayKey] = Counter()
+    for key, _, group in new:
+        if rail_of(key[1]) is Rail.DIRECT:
+            plain[key] += group.amount
+    if held:
         hashes = {transfer.tx_hash for transfer in found}
-        plain = {key: part for key, part in plain.items() if part.tx_hash in hashes}
+        for key, part in held.items():
+            if key[0] in hashes and rail_of(key[1]) is Rail.DIRECT:
+                plain[key] += part.amount
     if not plain:
-        return
+        return {}
     through = await transfers.proxied(tx, chain_id, {tx_hash for tx_hash, _ in plain})
-    for (tx_hash, kind), part in held.items():
+    brought = [*((key, part.amount) for key, part in held.items()), *((key, group.amount) for key, _, group in new)]
+    for (tx_hash, kind), amount in brought:
         if rail_of(kind) is Rail.PROXY:
-            through[tx_hash, plain_kind(kind)] += part.amount
-    doubled = [part for key, part in plain.items() if part.amount <= through[key]]
-    await folds.take_off(tx, chain_id, held, doubled, now=now)
+            through[tx_hash, plain_kind(kind)] += amount
+    return {key: amount for key, amount in plain.items() if amount <= through[key]}
 
 
 async def _claim(tx: Tx, chain_id: int, held: folds.Held, owned: Iterable[Judged], *, now: int) -> None:
@@ -158,17 +170,11 @@ async def _claim(tx: Tx, chain_id: int, held: folds.Held, owned: Iterable[Judged
 
 
 async def _record_strays(
-    tx: Tx,
-    chain_id: int,
-    held: folds.Held,
-    strays: Sequence[Transfer],
-    recorded: PageResult,
-    *,
-    now: int,
+    tx: Tx, chain_id: int, held: folds.Held, new: Sequence[folds.New], recorded: PageResult, *, now: int
 ) -> None:
-    if strays:
-        new = await folds.record(tx, chain_id, held, strays, now=now)
-        count_strays(recorded, [(group.first, group.times) for group in new])
+    if new:
+        await folds.record(tx, chain_id, held, new, now=now)
+        count_strays(recorded, [(group.first, group.times) for _, _, group in new])
 
 
 async def undated(tx: Tx, chain_id: int, found: Sequence[Transfer]) -> list[Transfer]:

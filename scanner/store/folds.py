@@ -176,33 +176,8 @@ _DELETE_BLOCKS = delete(fold_blocks).where(
 )
 
 
-async def record(
-    tx: AsyncConnection,
-    chain_id: int,
-    held: Held,
-    strays: Sequence[Transfer],
-    *,
-    now: int,
-) -> list[Group]:
-    """
-    Add up what a page brought of nobody's; return what was new.
-
-    `held` is what its blocks brought before, and then also what the page added: what is known is not added again.
-    A transaction that is in another block by now stays where it stood as well, until that block is found to have
-    left the chain.
-    """
-    new = _new(held, strays, now)
-    if new:
-        ids = await _add(tx, chain_id, new, now)
-        # Most pages bring blocks nobody has read: what is added is then all there is.
-        nothing_held = not held
-        by_place = _hold(held, new, ids)
-        await _put_blocks(tx, chain_id, by_place if nothing_held else _by_place(held, by_place), now)
-    return [group for _, _, group in new]
-
-
-def _new(held: Held, strays: Sequence[Transfer], now: int) -> list[New]:
-    """Return what is not held yet, by transaction and kind."""
+def unheld(held: Held, strays: Sequence[Transfer], *, now: int) -> list[New]:
+    """Return what a page brought of nobody's and its blocks did not bring before, by transaction and kind."""
     groups = grouped(strays)
     if held.keys().isdisjoint(groups):
         return [(key, fold_of(key[1], group.first, now), group) for key, group in groups.items()]
@@ -217,6 +192,21 @@ def _new(held: Held, strays: Sequence[Transfer], now: int) -> list[New]:
         if more is not None:
             new.append((key, part.fold, more))  # in another day's row it would be beside the rest of its transaction
     return new
+
+
+async def record(tx: AsyncConnection, chain_id: int, held: Held, new: Collection[New], *, now: int) -> None:
+    """
+    Add up what a page brought of nobody's, of which nothing is held (`unheld`).
+
+    `held` is what its blocks brought before, and then also what the page added.
+    A transaction that is in another block by now stays where it stood as well, until that block is found to have
+    left the chain.
+    """
+    ids = await _add(tx, chain_id, new, now)
+    # Most pages bring blocks nobody has read: what is added is then all there is.
+    nothing_held = not held
+    by_place = _hold(held, new, ids)
+    await _put_blocks(tx, chain_id, by_place if nothing_held else _by_place(held, by_place), now)
 
 
 def _hold(held: Held, new: Iterable[New], ids: Mapping[str, int]) -> dict[Place, list[Part]]:

@@ -14,8 +14,9 @@ from sqlalchemy import select
 from chains.types import Cursor, Rail, Transfer
 from kernel.store.database import Database
 from scanner import ingest
+from scanner.model import Reason
 from scanner.reading import folding
-from scanner.store import folds, retention, tables
+from scanner.store import folds, intents, retention, tables
 from tests.scanner.facts import CHAIN, LATE_MS, NOW, a_hash, a_transfer, an_intent
 
 HOUR_MS = 3_600_000
@@ -208,3 +209,38 @@ def test_transfers_that_are_added_up_in_one_go_are_what_each_would_be_alone(fact
         mine = {t.event_key: t for t in strays if (t.tx_hash, folding.kind_of(t)) == key}
         assert (group.times, group.amount) == (len(mine), sum(t.amount for t in mine.values()))
         assert (set(group.keys), group.first) == (mine.keys(), min(mine.values(), key=folding.order))
+
+
+@pytest.mark.parametrize("reference", ["an intent's", "nobody's"])
+async def test_what_moves_behind_a_payment_is_neither_counted_nor_written_when_its_block_is_read_again(
+    sqlite: Database, reference: str
+) -> None:
+    intent = an_intent()
+    paid = a_transfer(intent) if reference == "an intent's" else a_transfer(reference="0x" + "5a" * 32)
+    plain = paid._replace(event_key="1", log_index=1, reference=None)
+    found = []
+    for page in ([paid], [plain], [plain], [paid, plain]):
+        async with sqlite.write() as tx:
+            if not found:
+                await intents.add_many(tx, [intent])
+            before = (await tx.exec_driver_sql("SELECT total_changes()")).scalar_one()
+            recorded = await ingest.record_page(tx, CHAIN, page, now=NOW, late_ms=LATE_MS)
+            changed = (await tx.exec_driver_sql("SELECT total_changes()")).scalar_one() - before
+            found.append((dict(recorded.rejected), changed))
+
+    assert found[1:] == [({}, 0)] * 3
+
+
+async def test_what_moves_behind_a_payment_and_was_read_before_it_is_taken_off(db: Database) -> None:
+    paid = a_transfer(an_intent())
+    plain = paid._replace(event_key="1", log_index=1, reference=None)
+    async with db.write() as tx:
+        await intents.add_many(tx, [an_intent()])
+        before = await ingest.record_page(tx, CHAIN, [plain], now=NOW, late_ms=LATE_MS)
+        behind = await ingest.record_page(tx, CHAIN, [paid], now=NOW, late_ms=LATE_MS)
+        again = await ingest.record_page(tx, CHAIN, [plain], now=NOW, late_ms=LATE_MS)
+        kinds = (await tx.execute(select(tables.transfers.c.fold))).scalars().all()
+        held = await folds.parts_of(tx, CHAIN, [paid])
+
+    assert [dict(each.rejected) for each in (before, behind, again)] == [{Reason.UNKNOWN_REFERENCE: 1}, {}, {}]
+    assert (kinds, held) == ([None], {})

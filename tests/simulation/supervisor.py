@@ -19,8 +19,8 @@ from typing import Any
 import aiohttp
 
 from config.settings import load_settings
-from kernel.errors import ConfigError, StoreBusy, StoreError
-from kernel.process import maintain
+from kernel.errors import ConfigError, StoreError
+from kernel.process import EXIT_FIX, EXIT_RESTART, maintain, refused
 from scanner.app import open_daemon
 from scanner.store import maintenance
 from tests.harness import Api
@@ -30,7 +30,7 @@ from tests.simulation.machine import Disk
 PAUSE_S = 0.3
 SPARE_PAGES = 2
 DEATH_STEPS = 400  # a process dies within so many steps of the moment that was drawn
-EXIT_FIX, EXIT_RESTART, KILLED = 1, 75, -9
+KILLED = -9
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +168,9 @@ class SimSupervisor:
                 running.daemon = daemon
                 daemon.listening.add_done_callback(lambda listening: self._listens(running, listening.result()))
                 await daemon.run(running.stop)
-        except (ConfigError, StoreError) as exc:
-            running.process.output.append(f"{exc}\n")
-            code = EXIT_RESTART if isinstance(exc, StoreBusy) else EXIT_FIX
         except BaseException as exc:  # noqa: BLE001 - the end of a process, whatever it was
-            running.process.output.append(f"ended with {exc!r}\n{_innermost(exc)}\n")
-            code = EXIT_RESTART
+            code, said = end_of(exc)
+            running.process.output.append(said)
         if not running.ended.done():
             running.ended.set_result(code)
         running.process.alive = False
@@ -293,6 +290,16 @@ class SimSupervisor:
             code = maintain(asked, *self.program.maintained(self._env))
         if code != 0:
             self.anomalies.append(f"the store is not whole: {said.getvalue()}")
+
+
+def end_of(exc: BaseException) -> tuple[int, str]:
+    """Return with which code a process ends that serves, and what it says."""
+    if isinstance(exc, ConfigError | StoreError):
+        said = io.StringIO()
+        with contextlib.redirect_stderr(said):
+            code = refused(exc, serving=True)
+        return code, said.getvalue()
+    return EXIT_RESTART, f"ended with {exc!r}\n{_innermost(exc)}\n"
 
 
 def _innermost(exc: BaseException) -> str:
