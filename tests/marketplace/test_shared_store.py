@@ -288,7 +288,8 @@ async def test_what_a_process_registered_before_it_was_gone_is_taken_back_when_t
         async with asyncio.timeout(20):
             while not told_to_forget(market):  # noqa: ASYNC110 - seen in the store
                 await asyncio.sleep(0.02)
-        await commands._providers.of(payment).create(payment)  # its request arrives; it does not live to write that down
+        # Its request arrives; it does not live to write that down.
+        await commands._providers.of(payment).create(payment)
         assert fake_scanner.intents[purchase.payment_id]["status"] == "pending"
 
         clock.advance(3601)
