@@ -177,7 +177,7 @@ def main() -> int:
 
             asyncio.run(demo_direct.run(given.chain, once=given.once))
     except (DemoError, TimeoutError) as exc:
-        print(f"demo failed: {exc or 'nothing happened in time'}", file=sys.stderr)  # noqa: T201
+        print(f"demo failed: {str(exc) or 'nothing happened in time'}", file=sys.stderr)  # noqa: T201
         return 1
     return 0
 

@@ -28,7 +28,9 @@ START_S = 60
 STOP_S = 30
 OURS = (
     *("SCANNER_", "RPC_", "MARKETPLACE_", "AMN_", "OFAC_", "TRANSACTION_", "WEBHOOK_", "BALANCE_WATCH_"),
-    *("ORACLE_", "DEPEG_", "PLATFORM_"),
+    *("ORACLE_", "DEPEG_", "PLATFORM_", "SHKEEPER_", "REQUEST_NETWORK_", "TELEGRAM_", "SMTP_"),
+    *("TRON_", "TRONGRID_", "TON_", "TONCENTER_", "POLL_", "CHAINS_", "TOKENS_", "DATABASE_", "DB_", "HOST", "APP_"),
+    *("EVENT_", "UNMATCHED_", "INTENT_", "LATE_", "SWEEP_", "RELEASE_", "DISPUTE_", "PAYMENT_", "LOG_"),
 )
 
 
@@ -62,7 +64,7 @@ class Service:
             already = output.tell()
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", self.module),
-                cwd=ROOT,
+                cwd=self.log.parent,  # what an operator wrote into the `.env` of a clone is not for the demo
                 env=self._environment,
                 stdout=output,
                 stderr=output,
@@ -73,15 +75,20 @@ class Service:
         return self.url
 
     async def _listening(self, process: asyncio.subprocess.Process, already: int) -> str:
-        async with asyncio.timeout(START_S):
-            while True:
-                said = self.log.read_bytes()[already:].decode(errors="replace")
-                address, ended, _ = said.partition("listening on ")[2].partition("\n")
-                if ended:
-                    return address.split()[0]
-                if process.returncode is not None:
-                    raise DemoError(f"the {self.module} ended: {said.strip()}")
-                await asyncio.sleep(0.02)
+        said = ""
+        try:
+            async with asyncio.timeout(START_S):
+                while True:
+                    said = self.log.read_bytes()[already:].decode(errors="replace")
+                    address, ended, _ = said.partition("listening on ")[2].partition("\n")
+                    if ended:
+                        return address.split()[0]
+                    if process.returncode is not None:
+                        raise DemoError(f"the {self.module} ended: {said.strip()}")
+                    await asyncio.sleep(0.02)
+        except TimeoutError as exc:
+            about = said.strip() or "it said nothing"
+            raise DemoError(f"the {self.module} did not listen within {START_S:g} s: {about}") from exc
 
     async def kill(self) -> None:
         """End it without a chance to do anything about it."""
@@ -107,7 +114,8 @@ class Service:
 
 def _machine() -> dict[str, str]:
     """Return the environment without what configures us: a demo is the same everywhere."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    return {**kept, "PYTHONPATH": str(ROOT)}
 
 
 @asynccontextmanager
