@@ -82,6 +82,7 @@ class Scheduler:
         await self._look_again()
         await self._webhook_receiver.read_again(BATCH)
         await self._hosted_webhooks.read_again(BATCH)
+        await self._hosted_webhooks.look_for_late(BATCH)
         await self._stop_forgotten()
         await self._payouts.pass_grace()
         await self._payout_settlements.look_again()

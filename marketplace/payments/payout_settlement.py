@@ -14,7 +14,7 @@ from marketplace.catalog import Catalog, Chain
 from marketplace.errors import Refused, conflict, invalid, not_found
 from marketplace.model import Actor, Direction, Payment, PaymentStatus, Role
 from marketplace.payments.checkout import found_payment
-from marketplace.payments.inspecting import inspect
+from marketplace.payments.inspecting import inspect, is_older
 from marketplace.payments.payouts import PayoutInstruction, Payouts
 from marketplace.store import locks, payments, payout_settlements
 from marketplace.store.errors import StoreError
@@ -28,9 +28,6 @@ BATCH = 100  # instructions looked at in one sweep
 MAX_SHOWN = 20  # transfers named in a refusal
 PATIENCE_MS = 24 * 3_600_000  # after which somebody is told that a transaction is still not proved
 MAX_PAUSE_MS = 600_000
-# How much older than its instruction a transaction may seem. Hosts and chains have clocks of their own, sequencers that
-# catch up stamp blocks with the past, and whoever really paid must not be told to pay again.
-OLDER_MS = 3_600_000
 OPEN = (PaymentStatus.PENDING, PaymentStatus.PROCESSING)
 
 
@@ -58,7 +55,7 @@ def proof_of(order: Payment, chain: Chain, catalog: Catalog, seen: InspectedTran
         return PayoutProof(standing=Standing.UNKNOWN)
     if seen.success is False:
         return PayoutProof(standing=Standing.WRONG, reason="failed")
-    if seen.block_time is not None and seen.block_time < order.created_at - OLDER_MS:
+    if is_older(seen, order):
         return PayoutProof(standing=Standing.WRONG, reason="older_than_the_instruction")
     paying = [each for each in seen.transfers if _pays(order, catalog, each)]
     if not paying:

@@ -15,6 +15,7 @@ from devnet.hosted.request_network import RequestNetworkServer
 from devnet.hosted.shkeeper import ShkeeperServer
 from marketplace.payments.hosted import upstream
 from marketplace.payments.hosted.request_network import destination_id
+from protocol.wire import Moment
 from tests.harness import USDC, USDT, FakeClock
 from tests.marketplace.accepted_purchase import TEN, AcceptedPurchase, accept_purchase
 from tests.marketplace.fake_scanner import SENDER, FakeScanner
@@ -34,6 +35,7 @@ from tests.marketplace.hosted_purchase import (
 
 pytestmark = pytest.mark.parametrize("engine", ["sqlite", "postgresql"], indirect=True)
 FUNDED = [("payment_detected", TEN), ("hold", TEN)]
+FUNDED_STATE = ("completed", "funded", None)
 ELSEWHERE = "0x1111111111111111111111111111111111111112"
 PROVIDERS = ["shkeeper", "request.network"]
 both = pytest.mark.parametrize("provider", PROVIDERS)
@@ -464,6 +466,33 @@ async def test_late_money_that_cannot_be_looked_at_now_is_not_forgotten(deal: Ho
     assert (await deal.send(body))[1]["data"]["outcome"] == "duplicate"
 
 
+@both
+@pytest.mark.parametrize("paid_before", [False, True])
+async def test_late_money_that_the_chain_shows_later_is_listed(deal: HostedPurchase, paid_before: bool) -> None:
+    """A provider tells once, and may see a transaction sooner than the node that the scanner asks."""
+    await deal.open()
+    if paid_before:
+        await deal.pay()
+    else:
+        await deal.purchase.buyer.ok("POST", f"/api/payment/{deal.payment_id}/cancel")
+    late = nowhere()
+    assert (await deal.send(deal.told(late, "10")))[0] < 300
+    await deal.sweep()
+    assert deal.recoveries() == []
+
+    deal.on_chain(TEN, tx=late, depth=1, final=False)
+    await deal.sweep()
+    deal.on_chain(TEN, tx=late)
+    await deal.sweep()
+    await deal.sweep()
+
+    reason = "duplicate_payment" if paid_before else "late_payment"
+    assert await deal.purchase.recoveries() == [(reason, str(TEN))]
+    calls = len(deal.purchase.scanner.calls)
+    await deal.sweep()
+    assert deal.purchase.scanner.calls[calls:].count(("POST", "/transactions/inspect")) == 0  # it is done with
+
+
 @pytest.mark.long
 @both
 async def test_a_payment_that_is_on_its_way_cannot_be_cancelled(deal: HostedPurchase) -> None:
@@ -497,6 +526,24 @@ async def test_a_part_of_a_payment_that_expires_is_listed(deal: HostedPurchase) 
 
     assert deal.state()[0] == "cancelled"
     assert deal.recoveries() == [("partial_payment", str(4 * ONE))]
+
+
+@pytest.mark.long
+@both
+@pytest.mark.parametrize(
+    ("before_s", "state"), [(3601, ("processing", None, "transfer_not_found")), (3599, FUNDED_STATE)]
+)
+async def test_what_was_paid_before_the_payment_was_opened_pays_nothing(
+    deal: HostedPurchase, before_s: int, state: tuple[str, str | None, str | None]
+) -> None:
+    """A gateway that gives an address once more knows transactions that paid for something else."""
+    await deal.open()
+    opened = int(deal.column("created_at"))
+
+    await deal.send(deal.told(deal.on_chain(TEN, blockTime=Moment(opened - before_s * 1000).written()), "10"))
+
+    assert deal.state() == state
+    assert deal.purchase.entries() == (FUNDED if state == FUNDED_STATE else [])
 
 
 @pytest.mark.long

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from marketplace.catalog import Catalog, Chain
 from marketplace.model import Payment
+from marketplace.payments.inspecting import is_older
 from marketplace.payments.observation import PaymentObservation, from_transactions
 from marketplace.payments.providers import Contradicted, InPart, NothingSeen, ProviderStatus, Seen
 from marketplace.payments.spelling import normal_event_key
@@ -33,7 +34,10 @@ def evidence_of(
     What is deep enough is judged as soon as it reaches the price by itself: dust that was sent just now delays nothing.
     `waited_enough` says that what was named and is not on the chain is for a person by now.
     """
-    paying = _paying(payment, chain, catalog, seen)
+    # What was there before anybody was told to pay is somebody else's money, whoever names it.
+    older = [each for each in seen if is_older(each, payment)]
+    timely = [each for each in seen if not is_older(each, payment)]
+    paying = _paying(payment, chain, catalog, timely)
     deep = [each for each in paying if each.confirmations >= payment.confirmations_required]
     for part in (deep, paying):
         if sum(each.credit.amount for each in part) >= payment.amount_base:
@@ -42,7 +46,7 @@ def evidence_of(
         return InPart(_observed(payment, paying))
     others = [
         (each.token, each.amount, one.tx_hash)
-        for one in seen
+        for one in timely
         if one.found and one.success is not False
         for each in one.transfers
         if catalog.same_address(payment.chain_id, each.destination, payment.paid_to)
@@ -50,7 +54,10 @@ def evidence_of(
     ]
     if others:
         return Seen(from_transactions(payment, (), confirmations=0, block=None, other=others[0]))
-    return _nothing(payment, seen, waited_enough=waited_enough)
+    if older and not timely:
+        detail = f"{payment.provider} says {older[0].tx_hash} paid it, which happened before it was opened"
+        return Contradicted(Reason.TRANSFER_NOT_FOUND, detail)
+    return _nothing(payment, timely, waited_enough=waited_enough)
 
 
 def _nothing(payment: Payment, seen: Sequence[InspectedTransaction], *, waited_enough: bool) -> ProviderStatus:
@@ -92,6 +99,12 @@ def _pays(payment: Payment, catalog: Catalog, transfer: InspectedTransfer) -> bo
         and same(payment.chain_id, payment.token_address, transfer.token)
         and same(payment.chain_id, payment.paid_to, transfer.destination)
     )
+
+
+def is_told(payment: Payment, chain: Chain, seen: InspectedTransaction) -> bool:
+    """Say whether a transaction is on the chain to stay, so that whatever it moved is judged."""
+    failed = seen.success is False and seen.final
+    return seen.found and (failed or _confirmations(payment, chain, seen) >= payment.confirmations_required)
 
 
 def _confirmations(payment: Payment, chain: Chain, seen: InspectedTransaction) -> int:

@@ -11,7 +11,7 @@ from addresses import InvalidAddress
 from clients.python.amn_scanner_client import Conflict, NotFound, ScannerClient, ScannerRefused, ScannerUnavailable
 from marketplace.catalog import Catalog
 from marketplace.model import Payment
-from marketplace.payments.hosted.evidence import evidence_of
+from marketplace.payments.hosted.evidence import evidence_of, is_told
 from marketplace.payments.hosted.upstream import Created, HostedWebhook, Upstream
 from marketplace.payments.inspecting import inspect
 from marketplace.payments.observation import BrokenList
@@ -119,6 +119,21 @@ class HostedProvider:
             return []  # it made it and forgot it, or an empty store answers
         return [self.spelt(payment, each) for each in named]
 
+    async def found_of(self, payment: Payment) -> list[str]:
+        """
+        Return which of the transactions that were named, and not found before, are on the chain to stay.
+
+        Raises:
+            ScannerUnavailable, ScannerRefused: nothing was learned.
+        """
+        chain = self._catalog.chains[payment.chain_id]
+        async with self._units.db.read() as tx:
+            waiting = await told_transactions.unfound(tx, payment.id, MAX_TOLD)
+        ours = [each for each in waiting if normal_tx_hash(each, chain.chain_type) is not None]
+        seen = await self._inspected(payment, chain.chain_type, ours)
+        # What is not deep yet is left out where what is deep reaches the price by itself.
+        return [tx_hash for tx_hash, each in zip(ours, seen, strict=True) if is_told(payment, chain, each)]
+
     def spelt(self, payment: Payment, tx_hash: str) -> str:
         """Return a hash in its one spelling; what is none of the chain stays as it is, for a person to see."""
         return normal_tx_hash(tx_hash, self._catalog.chains[payment.chain_id].chain_type) or tx_hash
@@ -139,7 +154,7 @@ class HostedProvider:
         """
         Make sure that nothing is on its way: neither provider can be told to forget a payment.
 
-        What comes later is told by a webhook, and listed as late.
+        What comes later is told by a webhook, and listed as late (`told_transactions.of_ended`).
         """
         if payment.registered_at is None:
             return

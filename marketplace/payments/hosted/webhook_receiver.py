@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from clients.python.amn_scanner_client import ScannerRefused, ScannerUnavailable
 from marketplace.errors import Refused, not_found
 from marketplace.model import OPEN_PAYMENTS, Payment, PaymentStatus, Provider
-from marketplace.payments.hosted.hosted_provider import MAX_TOLD, HostedProvider
+from marketplace.payments.hosted.hosted_provider import MAX_TOLD, PATIENCE_MS, HostedProvider
 from marketplace.payments.hosted.upstream import HostedWebhook
 from marketplace.payments.providers import ProviderUnavailable
 from marketplace.payments.verification import PaymentVerifier
@@ -75,6 +75,29 @@ class HostedWebhookReceiver:
                 await self._look(named[kept.payment_id], kept.event_id)
             except (ScannerUnavailable, ScannerRefused) as exc:
                 log.debug("[webhook] %s: %s", kept.payment_id, exc)
+
+    async def look_for_late(self, limit: int) -> None:
+        """
+        Look at payments that are over once what was told of them is on the chain.
+
+        A provider may know of a transaction sooner than the node that the scanner asks, and tells of it once.
+        """
+        async with self._units.begin(None) as work:
+            over = await told_transactions.of_ended(work.tx, work.now - PATIENCE_MS, limit)
+            await payments.set_looked_at(work.tx, [payment.id for payment in over], work.now)
+        for payment in over:
+            hosted = self._hosted.get(payment.provider)
+            try:
+                found = [] if hosted is None else await hosted.found_of(payment)
+                if not found:
+                    continue
+                await self._verifier.look(payment, thoroughly=True)
+            except (ScannerUnavailable, ScannerRefused) as exc:
+                log.debug("[webhook] %s: %s", payment.id, exc)
+                continue
+            # Only now: what was noted before it was looked at would be forgotten by a look that failed.
+            async with self._units.begin(None) as work:
+                await told_transactions.set_found(work.tx, payment.id, found, work.now)
 
     async def _keep(
         self, hosted: HostedProvider, payment: Payment, told: HostedWebhook, event_id: str, raw: bytes

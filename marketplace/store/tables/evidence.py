@@ -25,6 +25,8 @@ told_transactions = Table(
     Column("payment_id", Text, ForeignKey("payments.id"), primary_key=True),
     Column("tx_hash", StrangersText, primary_key=True),
     Column("told_at", Whole, nullable=False),
+    Column("found_at", Whole),
+    Index("told_unfound", "told_at", **where("found_at IS NULL")),
 )
 
 credited_transfers = Table(
