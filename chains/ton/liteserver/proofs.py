@@ -58,14 +58,15 @@ def follow(trusted: ShardBlock, step: Forward) -> Proven:
 
 def follow_shard(master: ShardBlock, links: Iterable[ShardLink], wanted: ShardBlock) -> None:
     """Check that a proven block of the masterchain names a block, or one that comes after it in its chain."""
-    proof_of = master.block.root_hash
+    proof_of, workchain = master.block.root_hash, MASTERCHAIN
     for link in links:
         block = _read(_block, link.proof, proof_of)
         names = _named if proof_of == master.block.root_hash else _before
         if link.end.block.root_hash not in _read(names, block, link.end.workchain):
             raise ProofFailed("a block is not named by the one that should name it")
-        proof_of = link.end.block.root_hash
-    if proof_of != wanted.block.root_hash:
+        proof_of, workchain = link.end.block.root_hash, link.end.workchain
+    # An account has a namesake on the masterchain, and a transaction does not say on which of them it was.
+    if (proof_of, workchain) != (wanted.block.root_hash, wanted.workchain):
         raise ProofFailed("the block is not named by the masterchain")
 
 

@@ -1,4 +1,4 @@
-"""Answers about blocks, read as TL has them: strictly, and in time that grows with their length alone (pure)."""
+"""Packets, and answers about blocks, read as TL has them: strictly, and in time linear in their length (pure)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from config.liteservers import BlockId
 MAX_LINKS = 64  # of one answer
 MAX_SIGNATURES = 2_000  # of one block
 
+ANSWER = bytes.fromhex("1684ac0f")
 BLOCK_PROOF = bytes.fromhex("c1d2d08e")
 SHARD_PROOF = bytes.fromhex("7aa0621d")
 LINK_FORWARD = bytes.fromhex("1cce0f52")
@@ -94,6 +95,13 @@ def written_block(of: ShardBlock) -> dict[str, object]:
         "root_hash": of.block.root_hash.hex(),
         "file_hash": of.block.file_hash.hex(),
     }
+
+
+def parse_answer(raw: bytes) -> tuple[bytes, bytes]:
+    """Read which question a packet answers, and the answer; raises ValueError."""
+    reader = _Reader(raw)
+    reader.expect(ANSWER)
+    return reader.take(32), reader.data()
 
 
 def parse_block_proof(raw: bytes) -> list[Forward]:

@@ -175,6 +175,8 @@ def test_a_block_of_a_shard_is_named_by_the_masterchain_or_by_a_later_one() -> N
     ):
         with pytest.raises((ProofFailed, UnreadableProof)):
             follow_shard(named(master), links, named(block))
+    with pytest.raises(ProofFailed, match="not named"):  # a block of the masterchain that is said to be of another
+        follow_shard(named(master), [], named(master)._replace(workchain=0))
 
 
 def test_a_block_holds_a_transaction_of_an_account_at_a_time() -> None:
