@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from eth_account import Account
 
 from marketplace.errors import ConfigError
 from marketplace.payments.hd_addresses import evm_address
-from tests.harness import FakeClock
+from tests.harness import ROOT, FakeClock
 from tests.marketplace.accepted_purchase import BUYERS_WALLET, SELLERS_WALLET, TEN, AcceptedPurchase, accept_purchase
 from tests.marketplace.evm_node_stub import GWEI, EvmNodeStub, run_evm_node
 from tests.marketplace.fake_scanner import FakeScanner
@@ -126,11 +127,21 @@ async def test_what_is_built_is_signed_by_the_key_of_its_path_and_nothing_else(
     index = int(transfer["path"].removeprefix("0/"))
 
     signer = Account.from_key(WALLET.get_privkey_from_path(f"{ACCOUNT}/0/{index}"))
-    signed = signer.sign_transaction(transfer["transaction"])
+    signed = signed_as_the_page_says(orjson.dumps(file).decode(), WALLET.get_xpriv_from_path(ACCOUNT))
 
     assert signer.address == transfer["from"] == evm_address(XPUB, index)
-    assert Account.recover_transaction(signed.raw_transaction) == transfer["from"]
+    assert Account.recover_transaction(signed[transfer["for"]]) == transfer["from"]
     assert signer.key.hex() not in str(file)
+
+
+def signed_as_the_page_says(file: str, account_xprv: str) -> dict[str, str]:
+    program = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "sweeps.md").read_text(), re.DOTALL)
+    assert program is not None
+    space: dict[str, Any] = {}
+    exec(program[1], space)  # noqa: S102 - our own page
+    sent: dict[str, str] = space["signed"](file, account_xprv)
+    assert all(line.startswith("0x") for line in sent.values())
+    return sent
 
 
 async def test_building_again_gives_the_same_transaction_so_that_it_is_sent_once(
