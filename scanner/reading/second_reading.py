@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from chains.base import ChainAdapter
 from chains.errors import ChainError
-from chains.types import Fork, Rail, RescanResult, Targets, Transfer, UnreadableLog
+from chains.types import Fork, Rail, RescanResult, Targets, Transfer, UnreadableLog, VerificationOutcome
 from config.catalog import Chain
 from kernel.clock import Clock
 from kernel.logging import fields
@@ -19,7 +19,7 @@ from scanner import ingest
 from scanner.matching import GRACE_MS, LOOK_BACK_MS
 from scanner.page_result import PageResult
 from scanner.reading.unread import remember
-from scanner.store import intents
+from scanner.store import folds, intents, transfers
 from scanner.store.errors import StoreError
 from scanner.store.intents import Reading
 from scanner.upkeep.health import ChainHealth, Sweep
@@ -177,7 +177,7 @@ class SecondReader:
                 page = await self._adapter.scan(Rail.PROXY, Targets(), cursor, head)
                 if isinstance(page, Fork):
                     return time, "the chain was reorganised meanwhile"
-                await self._keep(Rail.PROXY, page.transfers, page.unread, moment=head.time * 1000)
+                await self._keep(Rail.PROXY, await self._standing(page.transfers), page.unread, moment=head.time * 1000)
                 cursor, time = page.cursor, page.time
                 await asyncio.sleep(9 * (self._monotonic() - started))
         except ChainError as exc:
@@ -185,12 +185,12 @@ class SecondReader:
         return until, None
 
     async def _keep(
-        self, rail: Rail, transfers: Sequence[Transfer], unread: Sequence[UnreadableLog], *, moment: int
+        self, rail: Rail, found: Sequence[Transfer], unread: Sequence[UnreadableLog], *, moment: int
     ) -> None:
         async with self._db.write() as tx:
             now = self._clock.now_ms()
             recorded = await ingest.record_page(
-                tx, self._chain.chain_id, transfers, now=now, late_ms=self._late_ms, moment=moment
+                tx, self._chain.chain_id, found, now=now, late_ms=self._late_ms, moment=moment
             )
             await remember(tx, self._chain.chain_id, rail, unread, now=now)
         self._on_recorded(recorded)
@@ -199,13 +199,14 @@ class SecondReader:
         """Read these addresses once more, store what is found and how far; return what was told."""
         again = await self._adapter.rescan(_destinations(readings), since=since, until=until)
         read = [r.intent_id for r in readings if r.destination not in again.unread and self._continues(r, since)]
+        found = await self._standing(again.transfers)
         now = self._clock.now_ms()
         head = self._health.head
         async with self._db.write() as tx:
             recorded = await ingest.record_page(
                 tx,
                 self._chain.chain_id,
-                again.transfers,
+                found,
                 now=now,
                 late_ms=self._late_ms,
                 moment=None if head is None else head.time * 1000,
@@ -219,6 +220,37 @@ class SecondReader:
             )
         self._on_recorded(recorded)
         return again
+
+    async def _standing(self, found: Sequence[Transfer]) -> Sequence[Transfer]:
+        """
+        Leave out what nobody had read before and stands in a block that another one has replaced.
+
+        Another endpoint may never have heard of a reorganisation. It lies below the checkpoint, so no fork is
+        noticed there, and what can never count is looked at by nobody again.
+        """
+        chain_id, head = self._chain.chain_id, self._health.head
+        if not found or head is None:
+            return found
+        async with self._db.read() as tx:
+            known = await transfers.places(tx, chain_id, {transfer.tx_hash for transfer in found})
+            held = await folds.parts_of(tx, chain_id, found)
+        known |= {(part.tx_hash, part.block_hash) for part in held.values()}
+        # One of each transaction: a stranger chooses how many there are in it.
+        new = {place: t for t in found if (place := (t.tx_hash, t.block_hash)) not in known}
+        if not new:
+            return found
+        try:
+            seen = await self._adapter.verify(list(new.values()), head=head)
+        except ChainError as exc:
+            # What counts is looked at again before anything is confirmed; to leave it out could miss a payment.
+            log.debug("what a second reading of chain %s found cannot be looked at yet: %s", chain_id, exc)
+            return found
+        gone = {
+            (each.transfer.tx_hash, each.transfer.block_hash)
+            for each in seen
+            if each.outcome is VerificationOutcome.GONE
+        }
+        return [transfer for transfer in found if (transfer.tx_hash, transfer.block_hash) not in gone]
 
     def _continues(self, reading: Reading, since: int) -> bool:
         """Say whether a reading from a moment on leaves no gap since before the intent's creation."""

@@ -289,6 +289,21 @@ async def proxied(tx: AsyncConnection, chain_id: int, hashes: Collection[str]) -
     return moved
 
 
+_PLACES = as_json_rows(
+    select(transfers.c.tx_hash, transfers.c.block_hash).where(
+        transfers.c.chain_id == bindparam("chain"),
+        among(transfers.c.tx_hash, "hashes"),
+        transfers.c.fold.is_(None),
+        transfers.c.reason.is_distinct_from(Reason.REORGED),
+    )
+)
+
+
+async def places(tx: AsyncConnection, chain_id: int, hashes: Collection[str]) -> set[tuple[str, str | None]]:
+    """Return in which blocks transfers of these transactions are stored."""
+    return {(row[0], row[1]) for row in await fetch_json_rows(tx, _PLACES, chain=chain_id, hashes=hashes)}
+
+
 def _of_rail(rail: Rail) -> ColumnElement[bool]:
     """Return the condition of the transfers a rail reads: those of the proxy carry a reference."""
     return transfers.c.reference.is_not(None) if rail is Rail.PROXY else transfers.c.reference.is_(None)

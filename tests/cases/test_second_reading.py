@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from chains.errors import ChainUnavailable
-from chains.types import Cursor, Head, Rail, Targets
+from chains.types import Cursor, Head, Rail, RescanResult, ScanPage, Targets
 from scanner.model import EventType, IntentStatus
+from scanner.store import transfers
 from tests.cases.scripted import bench, in_s
 from tests.scanner.bench import Bench
 from tests.scanner.facts import a_hash, a_transfer, an_intent
@@ -242,3 +243,35 @@ async def test_the_sweep_reads_the_proxy_once_more_as_well(bench: Bench) -> None
     await bench.worker.poll()
 
     assert (await bench.intent()).status is IntentStatus.CONFIRMED
+
+
+@pytest.mark.parametrize("rail", list(Rail))
+async def test_what_another_endpoint_shows_in_a_block_that_was_replaced_is_not_listed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, rail: Rail
+) -> None:
+    order = direct() if rail is Rail.DIRECT else an_intent("order-0")
+    await bench.wait_for(order)
+    bench.chain.extend()
+    replaced = bench.chain.put(a_transfer(order, amount=0))
+    bench.chain.cut(replaced.block_number - 1)
+    bench.chain.extend(6, branch="b")
+    bench.chain.unlisted.add(a_hash("late"))
+    stands = bench.chain.put(a_transfer(order, amount=0, tx_hash=a_hash("late")), at=bench.chain.top - 3)
+    await bench.worker.poll()
+    bench.chain.extend(9)
+    await bench.worker.poll()
+
+    async def rescan(*_: Any, **__: Any) -> RescanResult:
+        return RescanResult([replaced, stands], {})
+
+    async def scan(*_: Any, **__: Any) -> ScanPage:
+        return ScanPage([replaced, stands], Cursor(bench.chain.top), bench.chain.times[bench.chain.top], 2)
+
+    monkeypatch.setattr(bench.chain, "rescan", rescan)
+    monkeypatch.setattr(bench.chain, "scan", scan)
+    assert await bench.reasons("order-0") == []
+    await bench.worker.second.sweep()
+
+    async with bench.db.read() as tx:
+        listed = (await transfers.of_intents(tx, ["order-0"]))["order-0"]
+    assert [(row.tx_hash, row.reason) for row in listed] == [(a_hash("late"), "zero_amount")]
