@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from itertools import chain, groupby
+from typing import NamedTuple
 
 from chains.base import ChainAdapter
 from chains.types import Cursor, Head, Rail, Transfer, Verification, VerificationOutcome
@@ -14,7 +15,7 @@ from scanner import ingest, settlement, verdicts
 from scanner.lifecycle import due_for_verification, horizon
 from scanner.model import StoredTransfer
 from scanner.page_result import PageResult
-from scanner.store import checkpoints, intents, transfers
+from scanner.store import checkpoints, folds, intents, transfers
 from scanner.upkeep.health import Stuck
 
 BATCH = 200  # intents looked at in one go
@@ -22,6 +23,13 @@ BATCH_SIZE = 500  # transfers looked at in one go: what a stranger piles onto on
 CONFIRM_BATCH = 10  # intents confirmed in one transaction: whoever registers or cancels waits until it is over
 
 Looked = list[tuple[StoredTransfer, Verification]]
+
+
+class Replaced(NamedTuple):
+    """What of a rail is not canonical any more, and the block below from which it is read again."""
+
+    below: Cursor
+    blocks: Collection[Cursor]
 
 
 class Confirmer:
@@ -60,7 +68,8 @@ class Confirmer:
                 stuck |= self._not_yet(looked)
                 for group in _apart(looked):
                     whole = {t.intent_id for t, _ in group if t.intent_id and last[t.intent_id] == t.id}
-                    yield await self._apply(group, whole, passed, moment=head.time * 1000)
+                    replaced = {rail: await self._replaced(rail, blocks, head) for rail, blocks in _gone(group).items()}
+                    yield await self._apply(group, whole, passed, replaced, moment=head.time * 1000)
         self._stuck = stuck
 
     def _not_yet(self, looked: Looked) -> dict[int, Stuck]:
@@ -91,8 +100,32 @@ class Confirmer:
             for transfer in due_for_verification(intent, held[intent.intent_id], head, self._chain.finality)
         ]
 
+    async def _replaced(self, rail: Rail, gone: Collection[Cursor], head: Head) -> Replaced:
+        """
+        Return from where to read again what may have gone into a block that was read already, and what was replaced.
+
+        Once the checkpoint is below, no fork above it is noticed: what stands there, too worthless to be looked
+        at twice or nobody's, would stay listed for ever. So each of these blocks is asked for.
+        """
+        chain_id, lowest = self._chain.chain_id, min(block.position for block in gone)
+        async with self._db.read() as tx:
+            known_blocks = await checkpoints.known_blocks(tx, chain_id, rail)
+            below = next((a for a in known_blocks if a.position < lowest), Cursor(max(0, lowest - 1)))
+            above = await transfers.blocks_between(tx, chain_id, rail, below.position, head.position)
+            above |= await folds.blocks_between(tx, chain_id, rail, below.position, head.position)
+        hashed = {block for block in gone if block.block_hash is not None}
+        asked = sorted(hashed | above, key=lambda block: block.position)
+        replaced = await self._adapter.replaced(asked) if asked else set()
+        return Replaced(below, hashed | replaced)
+
     async def _apply(
-        self, looked: Looked, whole: Collection[str], passed: set[tuple[str, str]], *, moment: int
+        self,
+        looked: Looked,
+        whole: Collection[str],
+        passed: set[tuple[str, str]],
+        replaced: Mapping[Rail, Replaced],
+        *,
+        moment: int,
     ) -> PageResult:
         """Store what was seen; `whole` are the intents of which everything has been looked at by now."""
         now, chain_id = self._clock.now_ms(), self._chain.chain_id
@@ -102,14 +135,8 @@ class Confirmer:
             )
             passed |= {transfer.key for transfer in good}
             await settlement.settle(tx, whole, passed, recorded, now=now)
-            for rail, blocks in _gone(looked).items():
-                # It may have gone into a block that was read already: read again, and take back what else stood in
-                # the block that is gone. Worthless transfers beside it, which nobody looks at twice, stayed for ever.
-                gone = min(block.position for block in blocks)
-                known_blocks = await checkpoints.known_blocks(tx, chain_id, rail)
-                below = next((a for a in known_blocks if a.position < gone), Cursor(max(0, gone - 1)))
-                replaced = [block for block in blocks if block.block_hash is not None]
-                beside = await ingest.rewind(tx, chain_id, rail, below, gone=replaced, now=now)
+            for rail, (below, blocks) in replaced.items():
+                beside = await ingest.rewind(tx, chain_id, rail, below, gone=blocks, now=now)
                 recorded.reorged += beside.reorged
                 recorded.queued += beside.queued
         return recorded

@@ -133,6 +133,27 @@ class BlockReader:
         await self._client.check_chain(endpoint)
         return None
 
+    async def replaced(self, endpoint: Endpoint, *, known_blocks: Sequence[Cursor]) -> set[Cursor]:
+        """
+        Return which of some known blocks this node has others for.
+
+        Raises:
+            ChainUnavailable: it does not hold all of these heights.
+        """
+        found: set[Cursor] = set()
+        for start in range(0, len(known_blocks), MAX_CALLS):
+            chunk = known_blocks[start : start + MAX_CALLS]
+            answers = await self._client.batch(endpoint, [block_call(known.position) for known in chunk])
+            for known, answer in zip(chunk, answers, strict=True):
+                block = parse_block(answer.get(), known.position)
+                if block is None:
+                    raise not_held(known.position)
+                if block.hash != known.block_hash:
+                    found.add(known)
+        if len(found) == len(known_blocks):
+            await self._client.check_chain(endpoint)  # on another chain nothing of ours is canonical
+        return found
+
     async def code_at(self, endpoint: Endpoint, *, address: str) -> str:
         """Return the code deployed at an address, 0x where there is none."""
         (answer,) = await self._client.batch(endpoint, [("eth_getCode", (address, "latest"))])

@@ -200,6 +200,10 @@ class FakeChain:
         held = (a for a in known_blocks if a.position in self.blocks and self.blocks[a.position][0] == a.block_hash)
         return next(held, None)
 
+    async def replaced(self, known_blocks: Sequence[Cursor]) -> set[Cursor]:
+        await self._asked("replaced")
+        return {a for a in known_blocks if self.blocks[a.position][0] != a.block_hash}
+
     async def verify(self, transfers: Sequence[Transfer], *, head: Head) -> list[Verification]:
         await self._asked("verify")
         self.verified.append(list(transfers))

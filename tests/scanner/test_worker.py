@@ -9,16 +9,17 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from chains.errors import ChainUnavailable
-from chains.types import Cursor, Fork, Head, Rail, Targets, TokenMeta, VerificationOutcome
+from chains.types import Cursor, Fork, Head, Rail, Targets, TokenMeta, Transfer, VerificationOutcome
 from config.catalog import Token
 from kernel.store.database import Database
 from scanner.confirmer import BATCH, CONFIRM_BATCH
 from scanner.model import EventType, IntentStatus, Reason
 from scanner.reading import rail_reader as rail_module
 from scanner.reading.target_index import REBUILT_S
-from scanner.store import checkpoints, intents
+from scanner.store import checkpoints, intents, tables
 from scanner.upkeep.health import ChainState
 from tests.harness import FakeClock
 from tests.scanner.bench import Bench
@@ -287,6 +288,43 @@ async def test_what_is_worthless_beside_a_payment_found_gone_is_taken_off_with_i
     await bench.worker.poll()
 
     assert await bench.reasons() == [Reason.REORGED, Reason.REORGED]
+
+
+@pytest.mark.parametrize("whose", ["of an intent", "of nobody"])
+async def test_what_is_worthless_above_a_payment_found_gone_is_taken_off_where_its_block_was_replaced(
+    bench: Bench, whose: str
+) -> None:
+    """It is in blocks of its own, between which and the checkpoint no fork is noticed; what stands is left alone."""
+    intent = an_intent()
+    await bench.wait_for(intent)
+
+    def worthless(tx_hash: str) -> Transfer:
+        if whose == "of an intent":
+            return bench.chain.put(a_transfer(intent, amount=0, tx_hash=tx_hash))
+        return bench.chain.put(a_transfer(reference="0x" + "5a" * 32, tx_hash=tx_hash))
+
+    bench.chain.extend()
+    paid = bench.chain.put(a_transfer(intent))
+    bench.chain.extend()
+    beside = worthless(a_hash("beside"))
+    bench.chain.extend()
+    standing = worthless(a_hash("standing"))
+    await bench.worker.poll()
+    bench.chain.extend(5)
+    for replaced in (paid, beside):
+        bench.chain.blocks[replaced.block_number] = (a_hash(f"other {replaced.block_number}"), [])
+    async with bench.db.write() as tx:
+        for rail in Rail:
+            top = Cursor(bench.chain.top, bench.chain.blocks[bench.chain.top][0])
+            await checkpoints.put(tx, CHAIN, rail, top, time=None, now=NOW, keep_from=-1)
+
+    await bench.worker.poll()
+    await bench.worker.poll()
+
+    async with bench.db.read() as tx:
+        stored = (await tx.execute(select(tables.transfers))).all()
+    listed = {(row.tx_hash, row.times) for row in stored if row.reason not in {None, Reason.REORGED}}
+    assert listed == {(standing.tx_hash, 1)}
 
 
 async def test_the_checkpoint_of_a_first_start_is_kept_before_anything_is_read(db: Database, clock: FakeClock) -> None:

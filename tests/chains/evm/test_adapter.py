@@ -453,6 +453,19 @@ async def test_many_anchors_go_in_small_batches_and_no_further_than_needed(world
     assert [len(post) for post in node.posts if isinstance(post, list)] == [50, 50, 50]
 
 
+async def test_which_of_some_blocks_were_replaced_is_told_of_each(world):
+    adapter = await world.adapter(await world.node(head=2000, branch_from={1900: "b"}))
+    asked = [*known_blocks(*range(1800, 1999)), Cursor(1950, hash_of(1950, "b"))]
+    assert await adapter.replaced(asked) == set(known_blocks(*range(1900, 1999)))
+    assert await adapter.replaced([Cursor(5)]) == set()
+
+
+async def test_a_node_that_lags_behind_replaces_nothing(world):
+    adapter = await world.adapter(await world.node(head=115, branch_from={105: "b"}))
+    with pytest.raises(ChainUnavailable, match="does not hold block 120"):
+        await adapter.replaced(known_blocks(110, 120))
+
+
 async def test_without_anchors_there_is_nothing_to_find(world):
     node = await world.node()
     adapter = await world.adapter(node)
