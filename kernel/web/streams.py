@@ -15,8 +15,8 @@ log = logging.getLogger(__name__)
 async def send(request: web.Request, headers: Mapping[str, str], parts: AsyncIterator[bytes]) -> web.StreamResponse:
     """Send what comes, until its end or that of whoever reads it."""
     response = web.StreamResponse(headers=headers)
-    await response.prepare(request)
     try:
+        await response.prepare(request)  # whoever asked may be gone by now: that is no failure of ours
         async for part in parts:
             await response.write(part)
     except ConnectionError:
