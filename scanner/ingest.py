@@ -258,10 +258,16 @@ async def rewind(
 
     `gone` are the blocks with transfers that are not canonical any more.
     """
+    recorded = await take_back(tx, chain_id, rail, gone, now=now)
+    await checkpoints.rewind(tx, chain_id, rail, to, now=now)
+    return recorded
+
+
+async def take_back(tx: Tx, chain_id: int, rail: Rail, gone: Collection[Cursor], *, now: int) -> PageResult:
+    """Take back what a rail found in blocks that are not canonical any more."""
     recorded = PageResult()
     ids = await transfers.orphan_in(tx, chain_id, rail, gone)
     recorded.reorged = len(ids) + await folds.take_off_in(tx, chain_id, rail, gone, now=now)
-    await checkpoints.rewind(tx, chain_id, rail, to, now=now)
     concerned = await queue_reorg_events(tx, ids, recorded, now=now)
     await reallocate(tx, concerned, recorded, now=now)
     return recorded

@@ -14,7 +14,7 @@ from chains.types import Cursor, Fork, Head, Rail, ScanPage, Targets, Transfer, 
 from config.catalog import Chain
 from kernel.clock import Clock
 from kernel.logging import fields
-from kernel.store.database import Database
+from kernel.store.database import Database, Tx
 from scanner import ingest
 from scanner.matching import LOOK_BACK_MS
 from scanner.page_result import PageResult
@@ -218,15 +218,40 @@ class RailReader:
             found = await self._dated(page.transfers, head)
             now = self._clock.now_ms()
             keep_from = head.position - max(KEEP_ANCHORS, 2 * self._chain.confirmation_threshold)
-            async with self._db.write() as tx:
-                recorded = await self._record(tx, found, now, head)
-                await self.unread.remember(tx, page.unread)
-                await checkpoints.put(
-                    tx, chain_id, self.rail, page.cursor, time=page.time, now=now, keep_from=keep_from
-                )
+            asked: set[Cursor] = set()
+            gone: set[Cursor] = set()
+            taken_back = PageResult()
+            while True:
+                async with self._db.write() as tx:
+                    unsure = await self._stored_unseen(tx, page, before) - asked
+                    if not unsure:
+                        if gone:
+                            taken_back = await ingest.take_back(tx, chain_id, self.rail, gone, now=now)
+                        recorded = await self._record(tx, found, now, head)
+                        await self.unread.remember(tx, page.unread)
+                        await checkpoints.put(
+                            tx, chain_id, self.rail, page.cursor, time=page.time, now=now, keep_from=keep_from
+                        )
+                        break
+                # Not while the store is held: an endpoint may take its time.
+                gone |= await self._adapter.replaced(sorted(unsure, key=lambda block: block.position))
+                asked |= unsure
+            if gone:
+                self._on_recorded(taken_back)
         self.read, self.cursor = Read(page.cursor.position, page.time), page.cursor
         self._trail.append((page.cursor.position, page.time))
         self._on_recorded(recorded)
+
+    async def _stored_unseen(self, tx: Tx, page: ScanPage, before: Cursor) -> set[Cursor]:
+        """
+        Return the blocks a page went over in which something is stored already, and of which the page shows nothing.
+
+        A sweep stores what lies above the checkpoint, and a checkpoint is taken back. Nobody notices a fork there:
+        what was replaced before it was read would stay listed beside what came back in another block.
+        """
+        between = (tx, self._chain.chain_id, self.rail, before.position, page.cursor.position)
+        stored = await transfers.blocks_between(*between) | await folds.blocks_between(*between)
+        return stored - {Cursor(t.block_number, t.block_hash) for t in page.transfers} if stored else stored
 
     async def _keep_found(self, log: UnreadableLog, transfers: Sequence[Transfer], head: Head) -> None:
         """Store what a log that could not be read before turned out to be."""
@@ -236,7 +261,7 @@ class RailReader:
             await unread_store.forget(tx, self._chain.chain_id, self.rail, log)
         self._on_recorded(recorded)
 
-    async def _record(self, tx: Any, found: Sequence[Transfer], now: int, head: Head) -> PageResult:
+    async def _record(self, tx: Tx, found: Sequence[Transfer], now: int, head: Head) -> PageResult:
         return await ingest.record_page(
             tx, self._chain.chain_id, found, now=now, late_ms=self._late_ms, moment=head.time * 1000
         )

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -325,6 +326,107 @@ async def test_what_is_worthless_above_a_payment_found_gone_is_taken_off_where_i
         stored = (await tx.execute(select(tables.transfers))).all()
     listed = {(row.tx_hash, row.times) for row in stored if row.reason not in {None, Reason.REORGED}}
     assert listed == {(standing.tx_hash, 1)}
+
+
+async def _stored(bench: Bench) -> Sequence[Any]:
+    async with bench.db.read() as tx:
+        return (await tx.execute(select(tables.transfers))).all()
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["came back", "vanished"])
+@pytest.mark.parametrize("way", ["swept", "taken back", "an order's"])
+async def test_what_was_stored_above_the_checkpoint_is_taken_off_where_its_block_was_replaced(
+    bench: Bench, way: str, again: bool
+) -> None:
+    """A sweep reads on to the head, and a checkpoint is taken back: no fork is noticed between it and the head."""
+    intent = an_intent()
+    await bench.wait_for(intent)
+    bench.chain.extend(2)
+    await bench.worker.poll()
+    stood_at = await bench.checkpoint()
+    assert stood_at is not None
+    fields: dict[str, Any] = {"reference": "0x" + "5a" * 32} if way != "an order's" else {"amount": 0}
+    bench.chain.extend(2)
+    replaced = bench.chain.put(a_transfer(intent, tx_hash=a_hash("once"), **fields))
+    bench.chain.extend()
+    stands = a_transfer(intent, tx_hash=a_hash("stands"), **fields)
+    if way == "swept":
+        bench.chain.page = 100
+        await bench.worker.second.sweep()
+        assert len(await _stored(bench)) == 1
+    else:
+        await bench.worker.poll()
+        async with bench.db.write() as tx:
+            await checkpoints.rewind(tx, CHAIN, Rail.PROXY, stood_at, now=NOW)
+    assert await bench.checkpoint() == stood_at
+    bench.chain.cut(replaced.block_number - 1)
+    bench.chain.extend(2, branch="b")
+    bench.chain.put(stands)
+    if again:
+        bench.chain.put(replaced)
+
+    await bench.worker.poll()
+
+    listed = sum(row.times for row in await _stored(bench) if row.reason not in {None, Reason.REORGED})
+    assert listed == 1 + again
+
+
+async def test_what_stands_above_the_checkpoint_stays_and_is_not_asked_for_where_the_page_shows_it(
+    bench: Bench,
+) -> None:
+    intent = an_intent()
+    await bench.wait_for(intent)
+    bench.chain.extend()
+    stood_at = await bench.checkpoint() or Cursor(bench.chain.top, bench.chain.blocks[bench.chain.top][0])
+    bench.chain.extend()
+    shown = bench.chain.put(a_transfer(intent, amount=0))
+    bench.chain.extend()
+    hidden = bench.chain.put(a_transfer(intent, amount=0, tx_hash=a_hash("hidden")))
+    await bench.worker.poll()
+    bench.chain.unlisted.add(hidden.tx_hash)
+    asked: list[Cursor] = []
+    replaced = bench.chain.replaced
+
+    async def ask(known_blocks: Any) -> set[Cursor]:
+        asked.extend(known_blocks)
+        return await replaced(known_blocks)
+
+    bench.chain.replaced = ask  # type: ignore[method-assign]
+    async with bench.db.write() as tx:
+        await checkpoints.rewind(tx, CHAIN, Rail.PROXY, stood_at, now=NOW)
+    await bench.worker.poll()
+
+    assert asked == [Cursor(hidden.block_number, hidden.block_hash)]
+    assert shown.block_number > stood_at.position
+    assert await bench.reasons() == [Reason.ZERO_AMOUNT, Reason.ZERO_AMOUNT]
+
+
+async def test_a_page_waits_while_nobody_can_tell_whether_a_block_was_replaced(bench: Bench) -> None:
+    """What is stored above the checkpoint is not kept for good by an endpoint that fails at the right moment."""
+    intent = an_intent()
+    await bench.wait_for(intent)
+    bench.chain.extend()
+    await bench.worker.poll()
+    stood_at = await bench.checkpoint()
+    assert stood_at is not None
+    bench.chain.extend()
+    replaced = bench.chain.put(a_transfer(intent, amount=0))
+    await bench.worker.poll()
+    async with bench.db.write() as tx:
+        await checkpoints.rewind(tx, CHAIN, Rail.PROXY, stood_at, now=NOW)
+    bench.chain.cut(replaced.block_number - 1)
+    bench.chain.extend(branch="b")
+    bench.chain.on_call = lambda name: setattr(bench.chain, "down", name == "replaced")
+    with pytest.raises(ChainUnavailable):
+        await bench.worker.poll()
+    assert await bench.checkpoint() == stood_at
+
+    bench.chain.on_call = lambda name: None
+    bench.chain.down = False
+    await bench.worker.poll()
+
+    assert await bench.reasons() == [Reason.REORGED]
+    assert await bench.checkpoint() != stood_at
 
 
 async def test_the_checkpoint_of_a_first_start_is_kept_before_anything_is_read(db: Database, clock: FakeClock) -> None:
