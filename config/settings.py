@@ -64,7 +64,7 @@ class ScanSettings:
     intent_ttl_h: float  # 0: never
     late_watch_h: float
     rpc_timeout_s: float
-    sweep_interval_s: float  # between two readings of the last hours of waiting addresses
+    sweep_interval_s: float  # between two readings of the last hours of addresses that wait or did
 
 
 @dataclass(frozen=True, slots=True)

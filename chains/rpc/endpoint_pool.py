@@ -105,11 +105,13 @@ class EndpointPool:
         self, method: str, call: Callable[[Endpoint], Awaitable[T]], *, excluding: Collection[Endpoint] = ()
     ) -> list[tuple[Endpoint, T]]:
         """
-        Ask all endpoints that are not backing off at once, without those excluded; return the answers they gave.
+        Ask all endpoints at once, without those excluded; return the answers they gave.
 
-        Endpoints that fail are left out: nothing is raised.
+        Those backing off are asked only when all are. Endpoints that fail are left out: nothing is raised.
         """
-        asked = [endpoint for endpoint in self.endpoints if endpoint not in excluding and self._is_ready(endpoint)]
+        # Where all had been seen to lie, nobody bore out for an hour what one of them said again.
+        usable = self._usable_at(self._clock())
+        asked = [endpoint for endpoint in usable if endpoint not in excluding]
         answers = await asyncio.gather(*(self._call_quietly(endpoint, method, call) for endpoint in asked))
         return [answer for answer in answers if answer is not None]
 
@@ -184,9 +186,6 @@ class EndpointPool:
     def _usable_at(self, now: float) -> list[Endpoint]:
         ready = [endpoint for endpoint in self.endpoints if endpoint.backoff_until <= now]
         return ready or [endpoint for endpoint in self.endpoints if endpoint.sole_backoff_until <= now]
-
-    def _is_ready(self, endpoint: Endpoint) -> bool:
-        return endpoint.backoff_until <= self._clock()
 
     def _all_backing_off(self, now: float) -> ChainUnavailable:
         soonest = min(endpoint.sole_backoff_until for endpoint in self.endpoints) - now

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Sequence
+from typing import TypeVar
 
 from chains.base import ChainAdapter
 from chains.errors import ChainError
@@ -31,6 +32,8 @@ FIRST_SWEEP_S = 600.0  # after the start, for processes that do not live for an 
 TRIED_S = 3600.0  # so long an intent waits for its second reading before it expires without
 BATCH_SIZE = 200  # addresses in one question
 MAX_PROBLEMS = 20
+
+T = TypeVar("T")
 
 
 class SecondReader:
@@ -107,7 +110,7 @@ class SecondReader:
             self._tried_since.clear()
             return
         until = max(_deadline(reading) for reading in due)
-        unread = (await self._read_again(due, since=min(map(self._since, due)), until=until)).unread
+        unread = (await self._read_again(_destinations(due), due, since=min(map(self._since, due)), until=until)).unread
         now = self._monotonic()
         self._tried_since = {
             reading.intent_id: self._tried_since.get(reading.intent_id, now)
@@ -128,7 +131,7 @@ class SecondReader:
         return max(begin, reading.swept_to or begin) if self._adapter.counts_blocks else begin
 
     async def sweep(self) -> None:
-        """Read the last hours of every waiting address once more."""
+        """Read the last hours of every address once more that waits, or waited within them."""
         if not self._health.read:
             return
         times = [read.time for read in self._health.read.values()]
@@ -138,15 +141,18 @@ class SecondReader:
         since = until - SWEPT_S
         async with self._db.read() as tx:
             waiting = await intents.waiting_direct(tx, self._chain.chain_id)
-            proxied = await intents.any_live_proxy(tx, self._chain.chain_id)
-        parts = [waiting[start : start + BATCH_SIZE] for start in range(0, len(waiting), BATCH_SIZE)]
+            # What was paid to an intent that had just ended, and came late into an index, was listed by nobody.
+            watched = await intents.direct_destinations(tx, self._chain.chain_id, since * 1000)
+            proxied = await intents.any_awaited_proxy(tx, self._chain.chain_id, since * 1000)
+        ended = sorted(watched - {reading.destination for reading in waiting})
+        parts = [*((_destinations(part), part) for part in _parts(waiting)), *((part, []) for part in _parts(ended))]
         covered: list[int] = [] if parts or proxied else [until]
         problems: list[str] = []
-        for part in parts:
-            again = await self._read_again(part, since=since, until=until)
+        for destinations, readings in parts:
+            again = await self._read_again(destinations, readings, since=since, until=until)
             problems += [f"address {each} could not be swept: {why}" for each, why in again.unread.items()]
             # One address that nobody can read once hid how far all the others were.
-            any_read = len(again.unread) < len(_destinations(part))
+            any_read = len(again.unread) < len(destinations)
             covered.append(until if any_read else again.read_to or since)
         if proxied and Rail.PROXY in self._adapter.rails:
             reached, why = await self._sweep_proxy(since, until)
@@ -195,9 +201,11 @@ class SecondReader:
             await remember(tx, self._chain.chain_id, rail, unread, now=now)
         self._on_recorded(recorded)
 
-    async def _read_again(self, readings: Sequence[Reading], *, since: int, until: int) -> RescanResult:
-        """Read these addresses once more, store what is found and how far; return what was told."""
-        again = await self._adapter.rescan(_destinations(readings), since=since, until=until)
+    async def _read_again(
+        self, destinations: Collection[str], readings: Sequence[Reading], *, since: int, until: int
+    ) -> RescanResult:
+        """Read these addresses once more, store what is found and how far their intents are read; say what was told."""
+        again = await self._adapter.rescan(destinations, since=since, until=until)
         read = [r.intent_id for r in readings if r.destination not in again.unread and self._continues(r, since)]
         found = await self._standing(again.transfers)
         now = self._clock.now_ms()
@@ -255,6 +263,10 @@ class SecondReader:
     def _continues(self, reading: Reading, since: int) -> bool:
         """Say whether a reading from a moment on leaves no gap since before the intent's creation."""
         return since <= self._since(reading)
+
+
+def _parts(wanted: Sequence[T]) -> list[Sequence[T]]:
+    return [wanted[start : start + BATCH_SIZE] for start in range(0, len(wanted), BATCH_SIZE)]
 
 
 def _destinations(readings: Sequence[Reading]) -> Collection[str]:

@@ -430,11 +430,11 @@ async def waiting_direct(tx: AsyncConnection, chain_id: int) -> list[Reading]:
     return [Reading(*row) async for rows in fetch_in_parts(tx, _WAITING_DIRECT, chain=chain_id) for row in rows]
 
 
-async def any_live_proxy(tx: AsyncConnection, chain_id: int) -> bool:
-    """Say whether any intent waits for a payment through the proxy."""
+async def any_awaited_proxy(tx: AsyncConnection, chain_id: int, ended_after: int) -> bool:
+    """Say whether any intent waits for a payment through the proxy, or did not long ago."""
     found = await tx.execute(
         select(intents.c.intent_id)
-        .where(intents.c.chain_id == chain_id, intents.c.rail == Rail.PROXY, intents.c.status.in_(list(LIVE)))
+        .where(intents.c.chain_id == chain_id, intents.c.rail == Rail.PROXY, _awaited(ended_after))
         .limit(1)
     )
     return found.first() is not None

@@ -8,7 +8,7 @@ import pytest
 
 from chains.errors import ChainUnavailable
 from chains.types import Cursor, Head, Rail, RescanResult, ScanPage, Targets
-from scanner.model import EventType, IntentStatus
+from scanner.model import EventType, IntentStatus, Reason
 from scanner.store import transfers
 from tests.cases.scripted import bench, in_s
 from tests.scanner.bench import Bench
@@ -275,3 +275,34 @@ async def test_what_another_endpoint_shows_in_a_block_that_was_replaced_is_not_l
     async with bench.db.read() as tx:
         listed = (await transfers.of_intents(tx, ["order-0"]))["order-0"]
     assert [(row.tx_hash, row.reason) for row in listed] == [(a_hash("late"), "zero_amount")]
+
+
+@pytest.mark.parametrize("rail", list(Rail))
+@pytest.mark.parametrize("reason", [Reason.CANCELLED, Reason.LATE])
+@pytest.mark.parametrize(("ended_before_s", "is_listed"), [(60, True), (3 * 3600 - 600, True), (3 * 3600, False)])
+async def test_what_an_index_shows_late_and_was_paid_to_an_order_that_had_just_ended_is_listed(
+    bench: Bench, rail: Rail, reason: Reason, ended_before_s: int, is_listed: bool
+) -> None:
+    ended = in_s(bench, -ended_before_s)
+    fields: dict[str, Any] = {
+        "status": IntentStatus.EXPIRED,
+        "created_at": ended - 600_000,
+        "expires_at": ended - 60_000,
+        "expired_at": ended,
+        "cancelled_at": ended if reason is Reason.CANCELLED else None,
+    }
+    order = direct(**fields) if rail is Rail.DIRECT else an_intent("order-0", **fields)
+    await bench.wait_for(order)
+    bench.chain.extend()
+    bench.chain.unlisted.add(a_hash("late"))
+    bench.chain.put(a_transfer(order, tx_hash=a_hash("late"), block_time=in_s(bench, 0) // 1000))
+    bench.chain.extend(6, wait=120)
+    await bench.worker.poll()
+    bench.chain.unlisted.clear()
+    await bench.worker.poll()
+    assert await bench.reasons("order-0") == []
+
+    await bench.worker.second.sweep()
+
+    assert await bench.reasons("order-0") == [reason] * is_listed
+    assert (await bench.intent("order-0")).status is IntentStatus.EXPIRED

@@ -142,6 +142,19 @@ async def test_a_liar_that_is_asked_for_want_of_others_stays_one():
     assert bench.pool.report(bench.one).state is EndpointState.LYING
 
 
+async def test_where_all_were_proven_to_lie_all_are_asked_again_after_ten_seconds(bench):
+    bench.answers = dict.fromkeys(bench.pool.endpoints, ProvenLie("made up"))
+    with pytest.raises(ChainError):
+        await bench.ask()
+    bench.answers = {}
+    bench.now.seconds += 9
+    assert await bench.pool.call_all("eth_call", bench._call) == []
+    bench.now.seconds += 1
+    assert await bench.ask() == "one.example:8545#1"
+    assert await bench.pool.call_all("eth_call", bench._call, excluding=[bench.one]) == [(bench.two, "two.example#2")]
+    assert {bench.pool.report(each).state for each in bench.pool.endpoints} == {EndpointState.LYING}
+
+
 async def test_the_only_endpoint_is_asked_again_after_ten_seconds_and_still_shown_as_lying():
     bench = Bench(URLS[:1])
     bench.answers[bench.one] = ProvenLie("made up")
