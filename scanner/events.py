@@ -87,10 +87,15 @@ def _of_transfers(
     )
 
 
-def partial(intent: Intent, received: int, now: int) -> dict[str, Any]:
-    """Return the outbox row of `payment.partial`."""
+def partial(intent: Intent, received: int, newest: StoredTransfer | None, now: int) -> dict[str, Any]:
+    """
+    Return the outbox row of `payment.partial`; `newest` is the last transfer that counts.
+
+    A part that a reorganisation moved adds up to the same sum, and is another fact than before it was gone.
+    """
+    place = "" if newest is None else f"{newest.tx_hash}/{newest.event_key}/{newest.block_hash}"
     missing = Units(intent.amount - received)
-    return _row(intent, EventType.PARTIAL, str(received), now, status=intent.status, missing=missing)
+    return _row(intent, EventType.PARTIAL, f"{received} up to {place}", now, status=intent.status, missing=missing)
 
 
 def expired(intent: Intent, now: int) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def _about_transfers(
         and 0 < allocation.received != before.amount_received
         and intent.wants(EventType.PARTIAL)
     ):
-        yield Told(intent, EventType.PARTIAL, mine[-1], None)
+        yield Told(intent, EventType.PARTIAL, allocation.counted[-1], None)
 
 
 def _about_confirming(intent: Intent, before: Intent, allocation: Allocation, now: int) -> list[dict[str, Any]]:

@@ -101,11 +101,11 @@ class _Applied:
 
     def refused(self, stored: StoredTransfer, seen: Verification, reason: Reason) -> None:
         if reason is Reason.REORGED:
-            self.gone.append(stored.id)
+            self.gone.append(stored.id)  # told as gone: as an anomaly it would be money that lies there
         else:
             self._verified(stored, seen)
+            self.fresh.add(stored.key)
         self.changed.add(stored.intent_id or "")
-        self.fresh.add(stored.key)
 
     def _verified(self, stored: StoredTransfer, seen: Verification) -> None:
         self.verified.append((stored.id, seen.transfer.sender, seen.transfer.block_time))

@@ -76,13 +76,13 @@ def _by_key(rows: Sequence[list[Any]]) -> dict[Key, Summary]:
 
 def _one(told: Told, now: int) -> dict[str, Any]:
     if told.event is EventType.PARTIAL:
-        return events.partial(told.intent, told.intent.amount_received, now)
+        return events.partial(told.intent, told.intent.amount_received, told.transfer, now)
     return events.about_transfer(told.intent, told.event, told.transfer, now, reason=told.reason)
 
 
 def _together(intent: Intent, key: Key, newest: StoredTransfer | None, count: int, now: int) -> dict[str, Any]:
     if key[1] == EventType.PARTIAL:
-        return events.partial(intent, intent.amount_received, now)
+        return events.partial(intent, intent.amount_received, newest, now)
     reason = Reason(key[2]) if key[2] else None
     return events.summary(intent, EventType(key[1]), newest, now, reason=reason, count=count)
 

@@ -33,7 +33,7 @@ async def queue(daemon: Running, hooks: Receiver, intent_id: str, path: str = "/
         intent = await intents.get(tx, intent_id)
         assert intent is not None
         now = daemon.daemon.redelivery._clock.now_ms()
-        row = events.expired(intent, now) if kind == "expired" else events.partial(intent, 1, now)
+        row = events.expired(intent, now) if kind == "expired" else events.partial(intent, 1, None, now)
         await outbox.add(tx, [row])
     daemon.daemon.dispatcher.wakeup.wake()
     return str(row["event_id"])

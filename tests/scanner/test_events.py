@@ -108,6 +108,13 @@ def test_what_a_reorganisation_took_says_so_reported_alone_or_summarised() -> No
 
 
 def test_a_partial_payment_says_what_is_missing() -> None:
-    said = body(events.partial(an_intent(amount_received=300), 300, NOW))
+    said = body(events.partial(an_intent(amount_received=300), 300, stored(1), NOW))
 
     assert (said["missing"], said["amountReceived"]) == ("700", "300")
+
+
+def test_a_partial_payment_in_another_block_is_another_fact() -> None:
+    moved = stored(1, block_hash=a_hash("block", 101, "b"))
+    ids = [events.partial(INTENT, 300, each, NOW)["event_id"] for each in (stored(1), moved, stored(1))]
+
+    assert ids[0] == ids[2] != ids[1]

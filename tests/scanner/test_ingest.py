@@ -267,6 +267,19 @@ async def test_a_partial_sum_that_did_not_change_is_not_reported_again(db: Datab
     assert (recorded.queued, await event_types(db)) == (0, [EventType.PARTIAL])
 
 
+async def test_a_part_that_was_gone_and_is_there_again_is_reported_again(db: Database) -> None:
+    """Whoever took it off when it was gone waits for as much as before."""
+    await store(db, FIRST._replace(events=(EventType.PARTIAL, EventType.REORGED)))
+    part = a_transfer(FIRST, amount=300)
+    await read(db, at(part, 100))
+    async with db.write() as tx:
+        await ingest.rewind(tx, CHAIN, Rail.PROXY, Cursor(99), gone=[HUNDRED], now=NOW)
+
+    await read(db, at(part, 101, branch="b"))
+
+    assert await event_types(db) == [EventType.PARTIAL, EventType.PARTIAL, EventType.REORGED]
+
+
 async def test_nobody_is_notified_who_did_not_ask(db: Database) -> None:
     await store(db, FIRST, SECOND)
 
@@ -350,6 +363,17 @@ async def test_a_duplicate_that_never_came_is_no_duplicate(
     assert [t.reason for t in await held(db)] == [None, reason]
     assert recorded.rejected == {reason: 1}
     assert (await intent(db)).status is IntentStatus.CONFIRMING
+
+
+async def test_what_is_gone_at_the_second_look_is_reported_as_gone_alone(db: Database) -> None:
+    """As an anomaly it would be money that lies there, beside where it comes back."""
+    await store(db, FIRST._replace(events=(EventType.ANOMALY, EventType.REORGED)))
+    await read(db, at(a_transfer(FIRST), 100), at(a_transfer(FIRST), 100, 1))
+    _, again = await held(db)
+
+    await look(db, (again, VerificationOutcome.GONE))
+
+    assert await event_types(db) == [EventType.ANOMALY, EventType.REORGED]
 
 
 async def test_a_duplicate_that_came_stays_one_and_is_not_looked_at_for_ever(db: Database) -> None:
