@@ -32,6 +32,7 @@ FIRST_SWEEP_S = 600.0  # after the start, for processes that do not live for an 
 TRIED_S = 3600.0  # so long an intent waits for its second reading before it expires without
 BATCH_SIZE = 200  # addresses in one question
 MAX_PROBLEMS = 20
+MOST_VERIFIED = 200  # transactions of one reading that are asked about, however many a stranger or an endpoint shows
 
 T = TypeVar("T")
 
@@ -248,7 +249,7 @@ class SecondReader:
         if not new:
             return found
         try:
-            seen = await self._adapter.verify(list(new.values()), head=head)
+            seen = await self._adapter.verify(list(new.values())[:MOST_VERIFIED], head=head)
         except ChainError as exc:
             # What counts is looked at again before anything is confirmed; to leave it out could miss a payment.
             log.debug("what a second reading of chain %s found cannot be looked at yet: %s", chain_id, exc)

@@ -9,6 +9,7 @@ import pytest
 from chains.errors import ChainUnavailable
 from chains.types import Cursor, Head, Rail, RescanResult, ScanPage, Targets
 from scanner.model import EventType, IntentStatus, Reason
+from scanner.reading.second_reading import MOST_VERIFIED
 from scanner.store import transfers
 from tests.cases.scripted import bench, in_s
 from tests.scanner.bench import Bench
@@ -275,6 +276,37 @@ async def test_what_another_endpoint_shows_in_a_block_that_was_replaced_is_not_l
     async with bench.db.read() as tx:
         listed = (await transfers.of_intents(tx, ["order-0"]))["order-0"]
     assert [(row.tx_hash, row.reason) for row in listed] == [(a_hash("late"), "zero_amount")]
+
+
+async def test_of_what_a_second_reading_shows_for_the_first_time_a_bounded_number_is_asked_about_and_all_is_kept(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = direct()
+    await bench.wait_for(order)
+    bench.chain.extend()
+    await bench.worker.poll()
+    shown = [
+        a_transfer(order, amount=1, tx_hash=a_hash(f"crumb {number}"), block_number=bench.chain.top)
+        for number in range(MOST_VERIFIED + 1)
+    ]
+    asked: list[int] = []
+    verify = bench.chain.verify
+
+    async def counted(found: Any, **how: Any) -> Any:
+        asked.append(len(found))
+        return await verify(found, **how)
+
+    async def rescan(*_: Any, **__: Any) -> RescanResult:
+        return RescanResult(shown, {})
+
+    monkeypatch.setattr(bench.chain, "rescan", rescan)
+    monkeypatch.setattr(bench.chain, "verify", counted)
+    await bench.worker.second.sweep()
+
+    assert asked == [MOST_VERIFIED]
+    async with bench.db.read() as tx:
+        kept = (await transfers.of_intents(tx, ["order-0"]))["order-0"]
+    assert a_hash(f"crumb {MOST_VERIFIED}") in {row.tx_hash for row in kept}  # of what nobody asked nothing is left out
 
 
 @pytest.mark.parametrize("rail", list(Rail))
