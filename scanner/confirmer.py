@@ -15,7 +15,7 @@ from scanner import ingest, settlement, verdicts
 from scanner.lifecycle import due_for_verification, horizon
 from scanner.model import StoredTransfer
 from scanner.page_result import PageResult
-from scanner.store import checkpoints, folds, intents, transfers
+from scanner.store import checkpoints, intents, transfers
 from scanner.upkeep.health import Stuck
 
 BATCH = 200  # intents looked at in one go
@@ -111,8 +111,7 @@ class Confirmer:
         async with self._db.read() as tx:
             known_blocks = await checkpoints.known_blocks(tx, chain_id, rail)
             below = next((a for a in known_blocks if a.position < lowest), Cursor(max(0, lowest - 1)))
-            above = await transfers.blocks_between(tx, chain_id, rail, below.position, head.position)
-            above |= await folds.blocks_between(tx, chain_id, rail, below.position, head.position)
+            above = await ingest.blocks_between(tx, chain_id, rail, below.position, head.position)
         hashed = {block for block in gone if block.block_hash is not None}
         asked = sorted(hashed | above, key=lambda block: block.position)
         replaced = await self._adapter.replaced(asked) if asked else set()

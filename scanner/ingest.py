@@ -263,6 +263,12 @@ async def rewind(
     return recorded
 
 
+async def blocks_between(tx: Tx, chain_id: int, rail: Rail, above: int, last: int) -> set[Cursor]:
+    """Return the blocks above one height, up to another, in which something that a rail found is stored."""
+    between = (tx, chain_id, rail, above, last)
+    return await transfers.blocks_between(*between) | await folds.blocks_between(*between)
+
+
 async def take_back(tx: Tx, chain_id: int, rail: Rail, gone: Collection[Cursor], *, now: int) -> PageResult:
     """Take back what a rail found in blocks that are not canonical any more."""
     recorded = PageResult()

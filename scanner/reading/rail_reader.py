@@ -19,7 +19,7 @@ from scanner import ingest
 from scanner.matching import LOOK_BACK_MS
 from scanner.page_result import PageResult
 from scanner.reading.unread import UnreadLogs
-from scanner.store import checkpoints, folds, intents, transfers
+from scanner.store import checkpoints, intents, transfers
 from scanner.store import unread as unread_store
 from scanner.store.intents import Reading
 from scanner.upkeep.health import Read
@@ -249,8 +249,8 @@ class RailReader:
         A sweep stores what lies above the checkpoint, and a checkpoint is taken back. Nobody notices a fork there:
         what was replaced before it was read would stay listed beside what came back in another block.
         """
-        between = (tx, self._chain.chain_id, self.rail, before.position, page.cursor.position)
-        stored = await transfers.blocks_between(*between) | await folds.blocks_between(*between)
+        end = page.cursor.position
+        stored = await ingest.blocks_between(tx, self._chain.chain_id, self.rail, before.position, end)
         return stored - {Cursor(t.block_number, t.block_hash) for t in page.transfers} if stored else stored
 
     async def _keep_found(self, log: UnreadableLog, transfers: Sequence[Transfer], head: Head) -> None:
@@ -311,8 +311,7 @@ class RailReader:
         if depth <= 0:
             return
         async with self._db.read() as tx:
-            ours = await transfers.blocks_between(tx, chain_id, self.rail, lowest.position, fork.at.position)
-            ours |= await folds.blocks_between(tx, chain_id, self.rail, lowest.position, fork.at.position)
+            ours = await ingest.blocks_between(tx, chain_id, self.rail, lowest.position, fork.at.position)
         newest_first = sorted(ours, key=lambda block: block.position, reverse=True)
         nearest = await self._adapter.latest_canonical(newest_first) if newest_first else None
         gone = newest_first if nearest is None else newest_first[: newest_first.index(nearest)]
