@@ -92,6 +92,7 @@ class MarketCluster:
 
     async def stop(self) -> None:
         """End all of them for good; each has to be clean."""
+        await self.ready()  # others answer for one that was killed last and is still being started
         for node in self.nodes:
             await node.stop()
 
