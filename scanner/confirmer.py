@@ -10,7 +10,7 @@ from chains.base import ChainAdapter
 from chains.types import Cursor, Head, Rail, Transfer, Verification, VerificationOutcome
 from config.catalog import Chain
 from kernel.clock import Clock
-from kernel.store.database import Database
+from kernel.store.database import Database, Tx
 from scanner import ingest, settlement, verdicts
 from scanner.lifecycle import due_for_verification, horizon
 from scanner.model import StoredTransfer
@@ -48,14 +48,13 @@ class Confirmer:
         """What could not be judged when it was last looked at, the longest first."""
         return sorted(self._stuck.values(), key=lambda stuck: (stuck.since, stuck.tx_hash))
 
-    async def run(self, head: Head) -> AsyncIterator[PageResult]:
+    async def run(self, head: Head, ids: Sequence[str]) -> AsyncIterator[PageResult]:
         """
-        Look again at everything that is deep enough under `head`, batch by batch.
+        Look again at what of these intents is deep enough under `head`, batch by batch.
 
         Raises:
             ChainError: no endpoint could tell; nothing has changed.
         """
-        ids = await self._deep(head)
         stuck: dict[int, Stuck] = {}
         for start in range(0, len(ids), BATCH):
             found = await self._due(ids[start : start + BATCH], head)
@@ -81,12 +80,11 @@ class Confirmer:
                 found[stored.id] = Stuck(stored.tx_hash, before.since if before else now, seen.why)
         return found
 
-    async def _deep(self, head: Head) -> list[str]:
+    async def deep(self, tx: Tx, head: Head) -> list[str]:
         """Return the intents with anything that is deep enough to be looked at again."""
         chain_id, (tip, final) = self._chain.chain_id, horizon(head, self._chain.finality)
-        async with self._db.read() as tx:
-            whole = await intents.deep(tx, chain_id, tip=tip, final=final)
-            others = await transfers.unseen(tx, chain_id, tip=tip, final=final)
+        whole = await intents.deep(tx, chain_id, tip=tip, final=final)
+        others = await transfers.unseen(tx, chain_id, tip=tip, final=final)
         return sorted(whole | others)
 
     async def _due(self, ids: Sequence[str], head: Head) -> list[StoredTransfer]:

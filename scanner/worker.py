@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from chains.base import ChainAdapter
 from chains.errors import ChainError, ChainUnavailable
@@ -22,10 +23,11 @@ from scanner import ingest, settlement
 from scanner.confirmer import Confirmer
 from scanner.model import ChainTime
 from scanner.page_result import PageResult
-from scanner.reading.rail_reader import REREAD_S, RailReader
+from scanner.reading.rail_reader import REREAD_S, Held, LastPage, RailReader
 from scanner.reading.second_reading import SecondReader
 from scanner.reading.target_index import TargetIndex
-from scanner.store import intents, transfers
+from scanner.store import checkpoints, intents, transfers
+from scanner.store import unread as unread_store
 from scanner.store.errors import StoreError
 from scanner.store.intents import Reading
 from scanner.upkeep.health import ChainHealth, ChainState
@@ -39,6 +41,23 @@ HOLES_S = 0.1  # how long a poll waits for registrations that are under way
 RECENT_S = 600.0  # how long after somebody waited a chain is still read to its newest block at each poll
 QUIET_LAG_S = 60  # of chain time: how far below the newest block a chain may be read on which nobody waits
 FRESH_S = 120.0  # how long the time of the newest block tells what time it is on the chain
+
+
+class Outset(NamedTuple):
+    """What the store says once the head is known: what to look for, and from where on."""
+
+    targets: Targets
+    new: Sequence[Reading]  # direct intents the minutes before whose creation are to be read
+    waits: bool  # whether anybody waits, or did a moment ago
+    held: Mapping[Rail, Held]
+
+
+class Due(NamedTuple):
+    """What the store says once the rails are read: what is to be decided, and what an operator should know."""
+
+    deep: Sequence[str]  # intents to be looked at again
+    expiring: Collection[Rail]  # on which an intent's time is over
+    problems: Sequence[str]
 
 
 class ChainWorker:
@@ -215,10 +234,8 @@ class ChainWorker:
                 self._saw(head)
                 await self._correct_creations()
                 failures = await self._read(head)
-                failures += await self._confirm(head)
-                await self._expire(head)
+                failures += await self._decide(head)
                 await self._self_test()
-                await self._look_for_trouble(head)
             finally:
                 self._show()
             if failures:
@@ -245,18 +262,18 @@ class ChainWorker:
 
     async def _read(self, head: Head) -> list[ChainError]:
         """Read every rail; return what stopped any."""
-        targets, new, waits = await self._targets(head)
+        targets, new, waits, held = await self._outset(head)
         goal = head if waits else self._goal(head)
         failures: list[ChainError] = []
         for rail, reader in self._rails.items():
             try:
-                await reader.catch_up(head, targets, new if rail is Rail.DIRECT else (), goal=goal)
+                await reader.catch_up(head, targets, new if rail is Rail.DIRECT else (), held[rail], goal=goal)
             except ChainError as exc:
                 failures.append(exc)
-            if reader.read is not None:
-                self.health.read[rail] = reader.read
             if reader.went_back:
                 self._best_head = head.position
+        failures += await self._pass_over(head)
+        self.health.read |= {rail: reader.read for rail, reader in self._rails.items() if reader.read is not None}
         self._known = head
         if self.adapter.reads_ahead and not (waits or failures):
             self._ahead = [
@@ -267,6 +284,25 @@ class ChainWorker:
         self._count_reorganisation()
         if self.health.checkpoint is not None:
             self._metrics.checkpoint.labels(str(self.chain.chain_id)).set(self.health.checkpoint)
+        return failures
+
+    async def _pass_over(self, head: Head) -> list[ChainError]:
+        """Move the checkpoints of all rails over the pages in which nothing was, in one write; say what failed."""
+        last = [(reader, reader.last) for reader in self._rails.values() if reader.last is not None]
+        if not last:
+            return []
+        unsure: list[tuple[RailReader, LastPage]] = []
+        async with self._db.write() as tx:
+            unsure += [(reader, each) for reader, each in last if not await reader.pass_over(tx, each, head)]
+        failures: list[ChainError] = []
+        for reader, each in last:
+            try:
+                if (reader, each) in unsure:
+                    await reader.store_last(each, head)
+                else:
+                    reader.arrive(each.page, PageResult())
+            except ChainError as exc:
+                failures.append(exc)
         return failures
 
     def _goal(self, head: Head) -> Head:
@@ -301,37 +337,82 @@ class ChainWorker:
             self._metrics.reorgs.labels(chain).inc()
             self._metrics.reorg_depth.labels(chain).observe(depth)
 
-    async def _targets(self, head: Head) -> tuple[Targets, list[Reading], bool]:
+    async def _outset(self, head: Head) -> Outset:
         """
-        Return what to look for, asked after the head was, the direct intents that are new, and whether anybody waits.
+        Return what to look for and from where on, all in one read after the head was asked for.
 
         Whoever registers from now on is paid above the head, or in the minutes that are read once for each new one.
         """
-        chain_id = self.chain.chain_id
+        async with self._db.read() as tx:
+            targets = await self._index.known(tx, now=self._monotonic())
+            if targets is not None:
+                return await self._outset_of(tx, targets)
+        # Somebody registered. Which numbers are all there has to be known before the snapshot in which they are read.
         settled = await self._registered.settled(patience_s=HOLES_S)
         async with self._db.read() as tx:
-            targets = await self._index.refresh(tx, moment=head.time * 1000, now=self._monotonic(), settled=settled)
-            return targets, await intents.not_looked_back(tx, chain_id), await self._is_waited_for(tx)
+            now = self._monotonic()
+            targets = await self._index.refresh(tx, moment=head.time * 1000, now=now, settled=settled)
+            return await self._outset_of(tx, targets)
 
-    async def _confirm(self, head: Head) -> list[ChainError]:
+    async def _outset_of(self, tx: Tx, targets: Targets) -> Outset:
+        chain_id = self.chain.chain_id
+        new, waits = await intents.not_looked_back(tx, chain_id), await self._is_waited_for(tx)
+        read_to = await checkpoints.of_chain(tx, chain_id)
+        unread = await unread_store.of_chain(tx, chain_id)
+        return Outset(
+            targets, new, waits, {rail: Held(read_to.get(rail), unread.get(rail, ())) for rail in self._rails}
+        )
+
+    async def _decide(self, head: Head) -> list[ChainError]:
+        """
+        Confirm what is deep enough, expire what was read past its time, and find what an operator should know.
+
+        Most polls find nothing to decide, in one read. Whatever was decided, the rest is asked anew.
+        """
+        due = await self._due(head)
+        acted, failures = await self._confirm(head, due.deep)
+        if acted:
+            due = await self._due(head)
+        if due.expiring:
+            await self._expire(head, due.expiring)
+            due = await self._due(head)
+        self._store_problems = due.problems
+        return failures
+
+    async def _due(self, head: Head) -> Due:
+        """Return what there is to decide. Whoever decides reads it again, in the transaction that writes."""
+        chain_id = self.chain.chain_id
+        async with self._db.read() as tx:
+            deep = await self._confirmer.deep(tx, head)
+            expiring = set()
+            for rail, read_to in self._read_to().items():
+                if rail is Rail.DIRECT:
+                    await self.second.ask(tx, read_to)
+                if await settlement.anything_to_expire(tx, chain_id, rail, read_to):
+                    expiring.add(rail)
+            return Due(deep, expiring, await self._trouble(tx, head))
+
+    def _read_to(self) -> dict[Rail, int]:
+        """Return up to which time (unix seconds) the rails were read, as far as that is known."""
+        read = {rail: reader.read for rail, reader in self._rails.items()}
+        return {rail: held.time for rail, held in read.items() if held is not None and held.time is not None}
+
+    async def _confirm(self, head: Head, deep: Sequence[str]) -> tuple[bool, list[ChainError]]:
+        """Confirm what is deep enough; say whether anything was written, and what failed."""
+        acted = False
         try:
-            async for recorded in self._confirmer.run(head):
+            async for recorded in self._confirmer.run(head, deep):
+                acted = True
                 self.count(recorded)
         except ChainError as exc:
-            return [exc]
-        return []
+            return acted, [exc]
+        return acted, []
 
-    async def _expire(self, head: Head) -> None:
+    async def _expire(self, head: Head, rails: Collection[Rail]) -> None:
         """Expire what its rail was read past: a payment made in time would have been seen."""
         chain_id, moment = self.chain.chain_id, head.time * 1000
-        for rail, reader in self._rails.items():
-            if reader.read is None or reader.read.time is None:
-                continue
-            read_to = reader.read.time
-            if rail is Rail.DIRECT:
-                await self.second.ask(read_to)
-            async with self._db.read() as tx:
-                due = await settlement.anything_to_expire(tx, chain_id, rail, read_to)
+        for rail, read_to in self._read_to().items():
+            due = rail in rails
             while due:
                 async with self._db.write() as tx:
                     now = self._clock.now_ms()
@@ -368,13 +449,12 @@ class ChainWorker:
         self.refused_tokens = frozenset(refused)
         return problems
 
-    async def _look_for_trouble(self, head: Head) -> None:
-        """Look for what the store knows and an operator should."""
+    async def _trouble(self, tx: Tx, head: Head) -> list[str]:
+        """Return what the store knows and an operator should."""
         chain_id = self.chain.chain_id
-        async with self._db.read() as tx:
-            lost = await transfers.lost(tx, chain_id, MOST_SHOWN)
-            unread = await intents.unread(tx, chain_id, head.time * 1000 - self._late_ms, MOST_SHOWN)
-        self._store_problems = [
+        lost = await transfers.lost(tx, chain_id, MOST_SHOWN)
+        unread = await intents.unread(tx, chain_id, head.time * 1000 - self._late_ms, MOST_SHOWN)
+        return [
             *(
                 f"intent {intent_id} was confirmed, and its payment {tx_hash} left the chain: do not deliver before"
                 " it is back"

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from chains.base import ChainAdapter
 from chains.errors import ChainError, ChainUnavailable, LogsBehind
@@ -21,7 +21,9 @@ from scanner.page_result import PageResult
 from scanner.reading.unread import UnreadLogs
 from scanner.store import checkpoints, intents, transfers
 from scanner.store import unread as unread_store
+from scanner.store.checkpoints import Checkpoint
 from scanner.store.intents import Reading
+from scanner.store.unread import Remembered
 from scanner.upkeep.health import Read
 from scanner.upkeep.metrics import Metrics
 
@@ -37,6 +39,20 @@ REMEMBERED_S = 3600.0  # how long operators are shown that it was taken back
 
 T = TypeVar("T")
 U = TypeVar("U")
+
+
+class Held(NamedTuple):
+    """What the store holds of a rail when a poll begins."""
+
+    checkpoint: Checkpoint | None
+    unread: Sequence[Remembered]
+
+
+class LastPage(NamedTuple):
+    """The page at the end of a reading in which nothing was, and from where it was read."""
+
+    page: ScanPage
+    before: Cursor
 
 
 class RailReader:
@@ -73,6 +89,7 @@ class RailReader:
         self._above_since: float | None = None
         self._taken_back: tuple[float, str] | None = None
         self.went_back = False  # at the last reading, from above every head
+        self.last: LastPage | None = None  # of the last reading: the checkpoint is still to be moved over it
         self.reorganised: tuple[int, str | None] | None = None  # how deep, and which block went, at the last reading
 
     def begin(self) -> None:
@@ -90,24 +107,30 @@ class RailReader:
             found.append(self._taken_back[1])
         return found
 
-    async def catch_up(self, head: Head, targets: Targets, new: Sequence[Reading], *, goal: Head | None = None) -> None:
+    async def catch_up(
+        self, head: Head, targets: Targets, new: Sequence[Reading], held: Held, *, goal: Head | None = None
+    ) -> None:
         """
         Read every page up to the head; before that, for the `new` direct intents, the minutes before their creation.
 
-        With a `goal` below the head, read up to that instead.
+        With a `goal` below the head, read up to that instead. Over a `last` page without anything in it the caller
+        moves the checkpoint, with those of other rails.
 
         Raises:
             ChainError: it could not be read; everything found before is stored.
         """
-        self.went_back, self.reorganised = False, None
+        self.went_back, self.reorganised, self.last = False, None, None
+        self.unread.know(held.unread)
         await self.unread.read_again(targets, head)
         try:
-            await self._catch_up(head, targets, new, goal or head)
+            await self._catch_up(head, targets, new, goal or head, held.checkpoint)
         finally:
             await self.unread.refresh()
 
-    async def _catch_up(self, head: Head, targets: Targets, new: Sequence[Reading], goal: Head) -> None:
-        cursor = await self._start(head)
+    async def _catch_up(
+        self, head: Head, targets: Targets, new: Sequence[Reading], goal: Head, held: Checkpoint | None
+    ) -> None:
+        cursor = await self._start(held, head)
         if new:
             await self._look_back(new, targets, cursor, head)
         for _ in range(FORKS_A_POLL):
@@ -117,13 +140,13 @@ class RailReader:
             if fork is None:
                 return
             await self._unwind(fork)
-            cursor = await self._start(head)
+            async with self._db.read() as tx:
+                held = await checkpoints.get(tx, self._chain.chain_id, self.rail)
+            cursor = await self._start(held, head)
         raise ChainUnavailable(f"chain {self._chain.chain_id}: endpoints disagree about the canonical chain")
 
-    async def _start(self, head: Head) -> Cursor:
+    async def _start(self, held: Checkpoint | None, head: Head) -> Cursor:
         chain_id = self._chain.chain_id
-        async with self._db.read() as tx:
-            held = await checkpoints.get(tx, chain_id, self.rail)
         if held is None:
             cursor, time = await self._first(head), None
             async with self._db.write() as tx:
@@ -201,7 +224,10 @@ class RailReader:
         page = await self._adapter.scan(self.rail, targets, cursor, goal, reread_s=REREAD_S)
         while isinstance(page, ScanPage):
             if page.cursor.position >= goal.position:
-                await self._store(page, cursor, head)
+                if page.transfers or page.unread or page.cursor == cursor:
+                    await self._store(page, cursor, head)
+                else:
+                    self.last = LastPage(page, cursor)
                 return None
             # The next page travels while this one is written down.
             ahead = self._adapter.scan(self.rail, targets, page.cursor, goal)
@@ -209,15 +235,47 @@ class RailReader:
             cursor, page = page.cursor, following
         return page
 
+    async def pass_over(self, tx: Tx, last: LastPage, head: Head) -> bool:
+        """
+        Move the checkpoint over a page in which nothing was: `arrive` once it is committed.
+
+        Where something is stored that the page does not show, move nothing and say so: `store_last` asks for it.
+        """
+        page, before = last
+        if await self._stored_unseen(tx, page, before):
+            return False
+        await self._move(tx, page, self._clock.now_ms(), head)
+        return True
+
+    async def store_last(self, last: LastPage, head: Head) -> None:
+        """
+        Store what the page at the end of a reading tells, after asking for blocks in which it shows nothing any more.
+
+        Raises:
+            ChainError: they could not be asked for; the checkpoint is where it was.
+        """
+        await self._store(last.page, last.before, head)
+
+    def arrive(self, page: ScanPage, recorded: PageResult) -> None:
+        """Go on from the end of a page, whose checkpoint is stored."""
+        self._metrics.logs_read.labels(str(self._chain.chain_id)).inc(page.rows_read)
+        self.read, self.cursor = Read(page.cursor.position, page.time), page.cursor
+        self._trail.append((page.cursor.position, page.time))
+        self._on_recorded(recorded)
+
+    async def _move(self, tx: Tx, page: ScanPage, now: int, head: Head) -> None:
+        keep_from = head.position - max(KEEP_ANCHORS, 2 * self._chain.confirmation_threshold)
+        await checkpoints.put(
+            tx, self._chain.chain_id, self.rail, page.cursor, time=page.time, now=now, keep_from=keep_from
+        )
+
     async def _store(self, page: ScanPage, before: Cursor, head: Head) -> None:
         """One transaction: the findings of a page and the checkpoint that says it was read."""
         chain_id = self._chain.chain_id
-        self._metrics.logs_read.labels(str(chain_id)).inc(page.rows_read)
         recorded = PageResult()
         if page.cursor != before or page.transfers or page.unread:
             found = await self._dated(page.transfers, head)
             now = self._clock.now_ms()
-            keep_from = head.position - max(KEEP_ANCHORS, 2 * self._chain.confirmation_threshold)
             asked: set[Cursor] = set()
             gone: set[Cursor] = set()
             taken_back = PageResult()
@@ -229,18 +287,14 @@ class RailReader:
                             taken_back = await ingest.take_back(tx, chain_id, self.rail, gone, now=now)
                         recorded = await self._record(tx, found, now, head)
                         await self.unread.remember(tx, page.unread)
-                        await checkpoints.put(
-                            tx, chain_id, self.rail, page.cursor, time=page.time, now=now, keep_from=keep_from
-                        )
+                        await self._move(tx, page, now, head)
                         break
                 # Not while the store is held: an endpoint may take its time.
                 gone |= await self._adapter.replaced(sorted(unsure, key=lambda block: block.position))
                 asked |= unsure
             if gone:
                 self._on_recorded(taken_back)
-        self.read, self.cursor = Read(page.cursor.position, page.time), page.cursor
-        self._trail.append((page.cursor.position, page.time))
-        self._on_recorded(recorded)
+        self.arrive(page, recorded)
 
     async def _stored_unseen(self, tx: Tx, page: ScanPage, before: Cursor) -> set[Cursor]:
         """

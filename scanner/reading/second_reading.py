@@ -13,7 +13,7 @@ from chains.types import Fork, Rail, RescanResult, Targets, Transfer, Unreadable
 from config.catalog import Chain
 from kernel.clock import Clock
 from kernel.logging import fields
-from kernel.store.database import Database
+from kernel.store.database import Database, Tx
 from kernel.tasks.failure_log import FailureLog
 from kernel.tasks.wakeup import Wakeup
 from scanner import ingest
@@ -85,9 +85,9 @@ class SecondReader:
             else:
                 self._outage.recovered()
 
-    async def ask(self, read_to: int) -> None:
+    async def ask(self, tx: Tx, read_to: int) -> None:
         """Have a turn taken if an intent waits for its last look, or the time for a sweep has come."""
-        if await self._due(read_to, limit=1) or self._monotonic() >= self._next_sweep:
+        if await self._due(tx, read_to, limit=1) or self._monotonic() >= self._next_sweep:
             self.wakeup.wake()
 
     async def turn(self) -> None:
@@ -99,14 +99,14 @@ class SecondReader:
             self._next_sweep = self._monotonic() + self._interval_s
             await self.sweep()
 
-    async def _due(self, read_to: int, *, limit: int) -> list[Reading]:
+    async def _due(self, tx: Tx, read_to: int, *, limit: int) -> list[Reading]:
         before = read_to * 1000 - GRACE_MS
-        async with self._db.read() as tx:
-            return await intents.to_read_again(tx, self._chain.chain_id, before, grace_ms=GRACE_MS, limit=limit)
+        return await intents.to_read_again(tx, self._chain.chain_id, before, grace_ms=GRACE_MS, limit=limit)
 
     async def _last_looks(self, read_to: int) -> None:
         """Look once more at the addresses of intents that are about to expire."""
-        due = await self._due(read_to, limit=BATCH_SIZE)
+        async with self._db.read() as tx:
+            due = await self._due(tx, read_to, limit=BATCH_SIZE)
         if not due:
             self._tried_since.clear()
             return

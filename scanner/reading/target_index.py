@@ -37,6 +37,19 @@ class TargetIndex:
         """Have everything read anew: what ended long ago may wait again."""
         self._built_at = None
 
+    async def known(self, tx: Tx, *, now: float) -> Targets | None:
+        """
+        Return what is waited for, where nobody registered since the last question; None where `refresh` has to tell.
+
+        Up to the last number it knows every intent is there, so that nothing has to be settled before.
+        """
+        if self._is_old(now) or await intents.newest_number(tx) > self._number:
+            return None
+        return self._targets
+
+    def _is_old(self, now: float) -> bool:
+        return self._built_at is None or now - self._built_at >= REBUILT_S
+
     async def refresh(self, tx: Tx, *, moment: int, now: float, settled: int = EVERYTHING) -> Targets:
         """
         Return what is waited for in a snapshot of the store.
@@ -44,7 +57,7 @@ class TargetIndex:
         `moment` is the chain's time in unix ms, `now` monotonic seconds. Up to the number `settled`, asked before,
         every intent is there: what comes after it is asked for again, as long as a slower one may appear among it.
         """
-        if self._built_at is None or now - self._built_at >= REBUILT_S:
+        if self._is_old(now):
             self._built_at = now  # before: somebody may have it forgotten while it is read
             try:
                 await self._rebuild(tx, moment, settled)

@@ -54,7 +54,8 @@ class UnreadLogs:
         self._db = db
         self._clock = clock
         self._keep = keep
-        self._known: list[Remembered] | None = None  # None: not asked for yet in this process
+        self._known: Sequence[Remembered] = ()
+        self._changed = False  # in the store, since they were looked up
         self._read: dict[tuple[int, str | None], None] = {}  # since the last rewind: pages overlap
         self._whys: dict[tuple[int, str | None], str] = {}  # of the last attempt
         self._turn = 0
@@ -64,14 +65,14 @@ class UnreadLogs:
         """What waits and can be named by its transaction, the longest first."""
         return [
             Stuck(log.tx_hash, since, self._whys.get(_key(log), log.why))
-            for log, since in self._known or ()
+            for log, since in self._known
             if log.tx_hash is not None
         ]
 
     @property
     def problems(self) -> list[str]:
         """What waits and names no transaction."""
-        nameless = [log for log, _ in self._known or () if log.tx_hash is None]
+        nameless = [log for log, _ in self._known if log.tx_hash is None]
         return [
             f"a log of the {self._rail} rail in block {log.position} cannot be read, and names no transaction:"
             f" {self._whys.get(_key(log), log.why)}"
@@ -90,25 +91,31 @@ class UnreadLogs:
             ChainUnavailable: there are too many of them to go on without.
         """
         new = [each for each in logs if _key(each) not in self._read]
+        self._changed |= bool(new)
         await remember(tx, self._chain_id, self._rail, new, now=self._clock.now_ms())
 
     async def refresh(self) -> None:
-        """Look up what is remembered."""
-        async with self._db.read() as tx:
-            self._known = await unread.of_rail(tx, self._chain_id, self._rail)
+        """Look up what is remembered, if that is not what was known."""
+        if self._changed:
+            async with self._db.read() as tx:
+                held = await unread.of_chain(tx, self._chain_id)
+            self.know(held.get(self._rail, ()))
+
+    def know(self, held: Sequence[Remembered]) -> None:
+        """Take over what the store remembers."""
+        self._known, self._changed = held, False
         keys = {_key(log) for log, _ in self._known}
         self._whys = {key: why for key, why in self._whys.items() if key in keys}
 
     async def read_again(self, targets: Targets, head: Head) -> None:
         """Read some of them again, each in its turn; what can be read now is kept. Raises nothing of the chain's."""
-        if self._known is None:
-            await self.refresh()
-        due = [each.log for each in self._known or () if each.log.position <= head.position]
+        due = [each.log for each in self._known if each.log.position <= head.position]
         start = self._turn % len(due) if due else 0
         for each in (due[start:] + due[:start])[:READ_AGAIN_A_POLL]:
             self._turn += 1
             found = await self._read_one(each, targets, head)
             if found is not None:
+                self._changed = True
                 await self._keep(each, found, head)
                 self._read[_key(each)] = None
                 log.info(

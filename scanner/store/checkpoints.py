@@ -28,6 +28,13 @@ async def get(tx: AsyncConnection, chain_id: int, rail: Rail) -> Checkpoint | No
     return None if row is None else Checkpoint(Cursor(row[0], row[1]), row[2])
 
 
+async def of_chain(tx: AsyncConnection, chain_id: int) -> dict[str, Checkpoint]:
+    """Return the checkpoints of a chain by rail; none of a rail on its first run."""
+    statement = select(checkpoints.c.rail, checkpoints.c.last_scanned_block, checkpoints.c.anchor, checkpoints.c.time)
+    rows = await tx.execute(statement.where(checkpoints.c.chain_id == chain_id))
+    return {row[0]: Checkpoint(Cursor(row[1], row[2]), row[3]) for row in rows}
+
+
 async def put(
     tx: AsyncConnection,
     chain_id: int,

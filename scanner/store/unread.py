@@ -42,15 +42,18 @@ async def count(tx: AsyncConnection, chain_id: int, rail: Rail) -> int:
     return int((await tx.execute(statement)).scalar_one())
 
 
-async def of_rail(tx: AsyncConnection, chain_id: int, rail: Rail) -> list[Remembered]:
-    """Return what is remembered of a rail, the longest first."""
+async def of_chain(tx: AsyncConnection, chain_id: int) -> dict[str, list[Remembered]]:
+    """Return what is remembered of a chain by rail, the longest first."""
     columns = unread_logs.c
     rows = await tx.execute(
-        select(columns.position, columns.tx_hash, columns.why, columns.since)
-        .where(columns.chain_id == chain_id, columns.rail == rail)
+        select(columns.rail, columns.position, columns.tx_hash, columns.why, columns.since)
+        .where(columns.chain_id == chain_id)
         .order_by(columns.since, columns.position, columns.tx_hash)
     )
-    return [Remembered(UnreadableLog(row[0], row[1] or None, row[2]), row[3]) for row in rows]
+    found: dict[str, list[Remembered]] = {}
+    for rail, position, tx_hash, why, since in rows:
+        found.setdefault(rail, []).append(Remembered(UnreadableLog(position, tx_hash or None, why), since))
+    return found
 
 
 async def forget(tx: AsyncConnection, chain_id: int, rail: Rail, log: UnreadableLog) -> None:

@@ -154,7 +154,7 @@ async def test_a_restart_forgets_none_of_them(tmp_path):
         await system.polled(3)
         assert [stuck["txHash"] for stuck in (await system.api.chain())["stuck"]] == [BAD]
         async with system.scanner.database.read() as tx:
-            kept = await unread.of_rail(tx, node.chain_id, Rail.PROXY)
+            kept = (await unread.of_chain(tx, node.chain_id))[Rail.PROXY]
         assert [each.log.tx_hash for each in kept] == [BAD]
     async with run_scanned_nodes(tmp_path) as system:
         (again,) = system.nodes

@@ -56,6 +56,7 @@ PROTECTED = {
     "scanner/upkeep/store_probe.py::StoreProbe._write": STATEMENT,
     "scanner/worker.py::ChainWorker._correct_creations": TERM,
     "scanner/worker.py::ChainWorker._expire": TERM,
+    "scanner/worker.py::ChainWorker._pass_over": TERM,
     "webhooks/dispatcher.py::WebhookDispatcher._record_once": LANE,
 }
 DATABASES = {TERM: "database_of", HOUSEKEEPING: "housekeeping_database"}

@@ -130,7 +130,10 @@ async def read(db: Database, page: list[Transfer]) -> None:
 async def settle(db: Database, chain: FakeChain) -> None:
     """Let everything become deep, look again and confirm."""
     chain.extend(20)
-    async for _ in Confirmer(a_chain(), chain, db, FakeClock(NOW)).run(await chain.head()):
+    confirmer, head = Confirmer(a_chain(), chain, db, FakeClock(NOW)), await chain.head()
+    async with db.read() as tx:
+        deep = await confirmer.deep(tx, head)
+    async for _ in confirmer.run(head, deep):
         pass
 
 

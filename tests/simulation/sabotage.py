@@ -48,7 +48,7 @@ def rewrite(owner: Any, name: str, *changes: tuple[str, str]) -> None:
 
 
 def expiry_by_wall_clock() -> None:
-    rewrite(worker.ChainWorker, "_expire", ("read_to = reader.read.time", "read_to = self._clock.wall_ms() // 1000"))
+    rewrite(worker.ChainWorker, "_read_to", ("rail: held.time for", "rail: self._clock.wall_ms() // 1000 for"))
 
 
 def identity_by_log_index() -> None:
@@ -97,18 +97,18 @@ def head_and_blocks_of_different_nodes() -> None:
 
 def checkpoint_in_its_own_transaction() -> None:
     """It is moved first, and what lies below it is written afterwards."""
-    old = "recorded = await self._record(tx, found, now, head)\n            await self.unread.remember(tx, page.unread)\n            await checkpoints.put("
+    old = "recorded = await self._record(tx, found, now, head)\n            await self.unread.remember(tx, page.unread)\n            await self._move("
     rewrite(
         rail_reader.RailReader,
         "_store",
-        (old, "await checkpoints.put("),
+        (old, "await self._move("),
         (
-            "self.read = Read(page.cursor.position, page.time)",
+            "self.arrive(page, recorded)",
             (
                 "async with self._db.write() as tx:\n"
                 "        recorded = await self._record(tx, page.transfers, self._clock.now_ms(), head)\n"
                 "        await self.unread.remember(tx, page.unread)\n"
-                "    self.read = Read(page.cursor.position, page.time)"
+                "    self.arrive(page, recorded)"
             ),
         ),
     )
