@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 from sqlalchemy import ColumnElement, Insert, Update, select, true
 from sqlalchemy.engine import Dialect
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kernel.store.connection import Connection
 from kernel.store.dialects import (
     POSTGRESQL_DIALECT,
     SQLITE_DIALECT,
@@ -63,14 +63,14 @@ class Bulk:
     def postgresql(self) -> _Compiled:
         return _Compiled(self._build(given_rows(self._columns, POSTGRESQL_DIALECT)), POSTGRESQL_DIALECT)
 
-    async def run(self, tx: AsyncConnection, columns: Mapping[str, Iterable[Any]]) -> None:
+    async def run(self, tx: Connection, columns: Mapping[str, Iterable[Any]]) -> None:
         """Run once for each row of `columns`, of which at least one is finite."""
         rows = list(zip(*(columns[name] for name in self._names), strict=False))
         for start in range(0, len(rows), SLICE):
             part = rows[start : start + SLICE]
             await (self._run_postgresql if is_postgresql(tx) else self._run)(tx, part)
 
-    async def run_once(self, tx: AsyncConnection, columns: Mapping[str, Iterable[Any]]) -> None:
+    async def run_once(self, tx: Connection, columns: Mapping[str, Iterable[Any]]) -> None:
         """
         Run for all rows in one statement.
 
@@ -82,11 +82,11 @@ class Bulk:
             raise ValueError(f"more than {SLICE} rows")
         await self.run(tx, given)
 
-    async def _run(self, tx: AsyncConnection, rows: list[tuple[Any, ...]]) -> None:
+    async def _run(self, tx: Connection, rows: list[tuple[Any, ...]]) -> None:
         said = self.sqlite
         await tx.exec_driver_sql(said.sql, said.values({"rows": orjson.dumps(rows).decode()}))
 
-    async def _run_postgresql(self, tx: AsyncConnection, rows: list[tuple[Any, ...]]) -> None:
+    async def _run_postgresql(self, tx: Connection, rows: list[tuple[Any, ...]]) -> None:
         said = self.postgresql
         lists = {
             list_name(name): list(map(storable, column))
@@ -111,7 +111,7 @@ class BulkInsert(Bulk):
         self._order = operator.itemgetter(*map(self._names.index, (compiled.positiontup or [])[: len(names)]))
         self._constants = [compiled.params[name] for name in (compiled.positiontup or [])[len(names) :]]
 
-    async def _run(self, tx: AsyncConnection, rows: list[tuple[Any, ...]]) -> None:
+    async def _run(self, tx: Connection, rows: list[tuple[Any, ...]]) -> None:
         if len(rows) < SLICE:
             await super()._run(tx, rows)
         else:

@@ -15,18 +15,18 @@ import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import event
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from kernel.errors import Collision, StoreBusy, StoreError
 from kernel.store import sqlite_driver
 from kernel.store.bulk import Bulk
+from kernel.store.connection import Connection, begun, connected, dispose
+from kernel.store.sqlite_driver import OneStepConnection
 
 BUSY_TIMEOUT_MS = 5000
 PRIMARY_CODE = 0xFF  # of SQLite's result codes: the rest says more
@@ -35,7 +35,7 @@ BY_ITSELF = "by_itself"  # of a connection: what it runs is a transaction by its
 
 _SAME = {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}
 
-Tx = AsyncConnection
+Tx = Connection
 Translate = Callable[[SQLAlchemyError], Exception | None]
 
 
@@ -99,31 +99,30 @@ class Database(ABC):
 class SqliteDatabase(Database):
     """A file's connections. Open with `open_database`, which closes every one of them."""
 
-    def __init__(self, writer: AsyncEngine, reader: AsyncEngine, translate: Translate = as_store_error) -> None:
+    def __init__(self, writer: Engine, reader: Engine, translate: Translate = as_store_error) -> None:
         self._writer = writer
         self._reader = reader
         self._translate = translate
         self._lock = asyncio.Lock()
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
+    async def write(self) -> AsyncIterator[Tx]:
         async with self._lock:
             with self._translated():
-                async with self._writer.begin() as tx:
+                async with begun(self._writer) as tx:
                     yield tx
 
     async def run_alone(self, statement: Bulk, columns: Callable[[], Mapping[str, Iterable[Any]]]) -> None:
         # Begun, run and committed in one hand-over to the thread: the others would each wait for the event loop.
         async with self._lock:
             with self._translated():
-                async with self._writer.connect() as tx:
-                    tx = await tx.execution_options(**{BY_ITSELF: True})  # noqa: PLW2901 - the same one
+                async with connected(self._writer, **{BY_ITSELF: True}) as tx:
                     await statement.run_once(tx, columns())
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
+    async def read(self) -> AsyncIterator[Tx]:
         with self._translated():
-            async with self._reader.connect() as tx:
+            async with connected(self._reader) as tx:
                 yield tx
 
     async def lock(self, tx: Tx, *names: str) -> None:
@@ -143,22 +142,24 @@ class SqliteDatabase(Database):
     async def open(self) -> None:
         """Open the writer before any reader: changing a fresh store to WAL waits for everybody else."""
         with self._translated():
-            async with self._writer.connect():
+            async with connected(self._writer):
                 pass
 
 
-def _engine(path: Path, *, size: int, begin: str, pragmas: tuple[str, ...]) -> AsyncEngine:
-    timeout_s = BUSY_TIMEOUT_MS / 1000
-    engine = create_async_engine(
+def _engine(path: Path, *, size: int, begin: str, pragmas: tuple[str, ...]) -> Engine:
+    async def connect(*_: Any, **__: Any) -> OneStepConnection:
+        return await sqlite_driver.connect(path, timeout_s=BUSY_TIMEOUT_MS / 1000)
+
+    engine = create_engine(
         f"sqlite+aiosqlite:///{path}",
         hide_parameters=True,  # else an error that is logged tells e-mails and digests
         pool_size=size,
         max_overflow=0,
         pool_timeout=30,
-        async_creator=partial(sqlite_driver.connect, path, timeout_s=timeout_s),
+        connect_args={"async_creator_fn": connect},
     )
 
-    @event.listens_for(engine.sync_engine, "connect")
+    @event.listens_for(engine, "connect")
     def _connect(connection: DBAPIConnection, _record: Any) -> None:
         connection.isolation_level = None  # the driver's own BEGINs come too late: we send ours
         cursor = connection.cursor()
@@ -166,10 +167,10 @@ def _engine(path: Path, *, size: int, begin: str, pragmas: tuple[str, ...]) -> A
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
-    @event.listens_for(engine.sync_engine, "begin")
+    @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
         if not connection.get_execution_options().get(BY_ITSELF):
-            connection.exec_driver_sql(begin)
+            connection.connection.driver_connection.begin_with(begin)
 
     return engine
 
@@ -193,5 +194,5 @@ async def open_database(
         await database.open()
         yield database
     finally:
-        await reader.dispose()
-        await writer.dispose()
+        await dispose(reader)
+        await dispose(writer)

@@ -33,7 +33,6 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.engine import Compiled, Dialect
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -41,6 +40,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.visitors import InternalTraversal
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from kernel.store.connection import Connection
 from kernel.store.ddl import POSTGRESQL, SQLITE, Spelling
 
 __all__ = [
@@ -70,7 +70,7 @@ PART = 5_000  # rows of an answer that may be any number
 _cursors = itertools.count()
 
 
-def is_postgresql(tx: AsyncConnection) -> bool:
+def is_postgresql(tx: Connection) -> bool:
     """Say which engine a transaction runs on."""
     return tx.dialect.name == "postgresql"
 
@@ -196,7 +196,7 @@ class JsonRows:
     def compile(self, dialect: Dialect) -> Compiled:
         return self._statement.compile(dialect=dialect)
 
-    async def fetch(self, tx: AsyncConnection, values: Mapping[str, Any]) -> list[list[Any]]:
+    async def fetch(self, tx: Connection, values: Mapping[str, Any]) -> list[list[Any]]:
         dialect = tx.dialect
         prepared = self._prepared.get(dialect.name)
         if prepared is None:
@@ -205,7 +205,7 @@ class JsonRows:
         rows: list[list[Any]] = orjson.loads(found.scalar_one())
         return rows
 
-    async def fetch_in_parts(self, tx: AsyncConnection, values: Mapping[str, Any]) -> AsyncIterator[list[list[Any]]]:
+    async def fetch_in_parts(self, tx: Connection, values: Mapping[str, Any]) -> AsyncIterator[list[list[Any]]]:
         if not is_postgresql(tx):
             yield await self.fetch(tx, values)
             return
@@ -250,12 +250,12 @@ def as_json_rows(statement: Select[Any]) -> JsonRows:
     return JsonRows(statement)
 
 
-async def fetch_json_rows(tx: AsyncConnection, statement: JsonRows, **values: Any) -> list[list[Any]]:
+async def fetch_json_rows(tx: Connection, statement: JsonRows, **values: Any) -> list[list[Any]]:
     """Return the rows of an `as_json_rows` statement as the store holds them: amounts are text, truth is truthy."""
     return await statement.fetch(tx, values)
 
 
-def fetch_in_parts(tx: AsyncConnection, statement: JsonRows, **values: Any) -> AsyncIterator[list[list[Any]]]:
+def fetch_in_parts(tx: Connection, statement: JsonRows, **values: Any) -> AsyncIterator[list[list[Any]]]:
     """Return the rows as `fetch_json_rows` does, of one snapshot, as many at a time as are quickly worked through."""
     return statement.fetch_in_parts(tx, values)
 
@@ -407,7 +407,7 @@ def _spelt_postgresql(element: Spelt, compiler: SQLCompiler, **kw: Any) -> str: 
     return f"({element.postgresql})"
 
 
-async def defer_foreign_keys(tx: AsyncConnection) -> None:
+async def defer_foreign_keys(tx: Connection) -> None:
     """Check foreign keys when the transaction ends, not before."""
     await tx.exec_driver_sql("SET CONSTRAINTS ALL DEFERRED" if is_postgresql(tx) else "PRAGMA defer_foreign_keys=ON")
 

@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from kernel.errors import StoreBusy, StoreError
 from kernel.store import database
+from kernel.store.connection import dispose
 from kernel.store.files import private_store
 from kernel.store.postgresql import OLDEST, PostgresDatabase, PostgresSettings, advise, open_engine
 
@@ -61,7 +62,7 @@ async def migrate_postgresql(settings: PostgresSettings, migrations: Path) -> st
             await tx.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {settings.schema}")
             return await tx.run_sync(_upgrade, f"{settings.setting}: the database", migrations)
     finally:
-        await engine.dispose()
+        await dispose(engine)
 
 
 async def _check_version(database: PostgresDatabase) -> None:

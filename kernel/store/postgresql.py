@@ -18,12 +18,12 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sqlalchemy import text
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from kernel.errors import Collision, ConfigError, StoreError, UnknownOutcome
+from kernel.store.connection import dispose, take
 from kernel.store.database import Database, Tx
 from kernel.tasks.failure_log import FailureLog
 
@@ -131,7 +131,7 @@ class PostgresDatabase(Database):
 
     shared = True
 
-    def __init__(self, engine: AsyncEngine, settings: PostgresSettings, translate: Translate | None = None) -> None:
+    def __init__(self, engine: Engine, settings: PostgresSettings, translate: Translate | None = None) -> None:
         self._engine = engine
         self.settings = settings
         self._translate = translate
@@ -172,13 +172,12 @@ class PostgresDatabase(Database):
             with self._translated(*_errors()):
                 await tx.close()
 
-    async def _begin(self, begin: str, statement_s: float) -> tuple[AsyncConnection, Any]:
+    async def _begin(self, begin: str, statement_s: float) -> tuple[Tx, Any]:
         async with asyncio.timeout(ENTER_S):
             for _ in range(POOL):
-                tx = await self._engine.connect()
+                # The transaction is ours from BEGIN to COMMIT: else a lost COMMIT looks like any other loss.
+                tx = await take(self._engine, isolation_level="AUTOCOMMIT")
                 try:
-                    # The transaction is ours from BEGIN to COMMIT: else a lost COMMIT looks like any other loss.
-                    _ = await tx.execution_options(isolation_level="AUTOCOMMIT")
                     driver: Any = (await tx.get_raw_connection()).driver_connection
                     own = transaction_settings(self.settings, statement_s, version=_version(driver))
                     await driver.execute(f"{begin}; {own}")
@@ -201,7 +200,7 @@ class PostgresDatabase(Database):
             raise as_store_error(exc, self._translate) from exc
 
 
-async def _drop(tx: AsyncConnection) -> None:
+async def _drop(tx: Tx) -> None:
     """Close a connection that is of no use any more, without waiting for the other end."""
     with suppress(*_errors()):
         await tx.invalidate()
@@ -209,7 +208,7 @@ async def _drop(tx: AsyncConnection) -> None:
         await tx.close()
 
 
-async def _roll_back(tx: AsyncConnection, driver: Any, *, lost: bool) -> None:
+async def _roll_back(tx: Tx, driver: Any, *, lost: bool) -> None:
     if not lost and not driver.is_closed():
         try:
             async with asyncio.timeout(ROLLBACK_S):
@@ -223,7 +222,7 @@ async def _roll_back(tx: AsyncConnection, driver: Any, *, lost: bool) -> None:
         await _drop(tx)
 
 
-async def _commit(tx: AsyncConnection, driver: Any, begin: str) -> None:
+async def _commit(tx: Tx, driver: Any, begin: str) -> None:
     try:
         done = await _say_commit(driver)
     except _errors() as exc:
@@ -288,13 +287,13 @@ def lock_number(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
 
 
-def open_engine(settings: PostgresSettings, *, pool: int = POOL, statement_s: float = STATEMENT_S) -> AsyncEngine:
+def open_engine(settings: PostgresSettings, *, pool: int = POOL, statement_s: float = STATEMENT_S) -> Engine:
     """Make the engine; no connection is opened yet."""
 
     async def connect(**_: Any) -> Any:
         return await connect_to(settings, statement_s=statement_s)
 
-    return create_async_engine(
+    return create_engine(
         "postgresql+asyncpg://",
         hide_parameters=True,  # else an error that is logged tells e-mails and digests
         pool_size=pool,
@@ -338,7 +337,7 @@ async def open_postgresql(
     try:
         yield PostgresDatabase(engine, settings, translate)
     finally:
-        await engine.dispose()
+        await dispose(engine)
 
 
 async def once_reachable(

@@ -4,18 +4,22 @@ SQLite in a thread, one hand-over a statement.
 The driver crosses to its thread and back to make a cursor, to execute, to fetch and to close. Beside a
 busy event loop each crossing waits for the interpreter, up to its switch interval of 5 ms: a transaction
 of ten statements then holds the one write lock for a fifth of a second. Here a statement is executed
-and fetched in one crossing, and the other three are none; nor is a rollback of nothing.
+and fetched in one crossing, and the other three are none. The beginning of a transaction goes with its first
+statement, and nobody waits for its end when that is a rollback: the thread does one thing after the other.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import aiosqlite
+
+log = logging.getLogger(__name__)
 
 CHUNK = 64  # rows a step for those who iterate; nobody here does
 
@@ -37,23 +41,61 @@ class RollingBack(sqlite3.Connection):
         super().close()
 
 
+class Beginning:
+    """How a transaction begins: with its first statement."""
+
+    __slots__ = ("_done", "_sql")
+
+    def __init__(self, sql: str) -> None:
+        self._sql = sql
+        self._done = False
+
+    def run(self, connection: sqlite3.Connection) -> None:
+        """Begin, in the connection's thread, unless it has been done."""
+        if self._done:
+            return
+        if connection.in_transaction:  # the end of the one before failed: whoever begins is told why
+            connection.rollback()
+        connection.execute(self._sql)
+        self._done = True
+
+
 class OneStepCursor(aiosqlite.Cursor):
     """A cursor that has fetched everything when it has executed."""
 
     def __init__(self, connection: OneStepConnection) -> None:
         super().__init__(connection, connection.plain_cursor())
+        self._owner = connection
         self._fetched: Iterable[sqlite3.Row] = ()
         self._idle = True  # nothing of ours runs in the thread
 
     async def execute(self, sql: str, parameters: Iterable[Any] | None = None) -> OneStepCursor:
         self._idle = False
-        self._fetched = await self._execute(self._step, sql, parameters or ())  # type: ignore[no-untyped-call]
+        self._fetched = await self._ask(self._step, sql, parameters or ())
         self._idle = True
         return self
 
-    def _step(self, sql: str, parameters: Any) -> list[sqlite3.Row]:
+    async def executemany(self, sql: str, parameters: Iterable[Iterable[Any]]) -> OneStepCursor:
+        self._idle = False
+        await self._ask(self._steps, sql, parameters)
+        self._idle = True
+        return self
+
+    async def _ask(self, step: Any, sql: str, parameters: Any) -> Any:
+        # What is handed over keeps its beginning, also when it is given up on before it runs: without, it would be a
+        # transaction by itself, and kept.
+        return await self._execute(step, sql, parameters, self._owner.beginning)  # type: ignore[no-untyped-call]
+
+    def _step(self, sql: str, parameters: Any, beginning: Beginning | None) -> list[sqlite3.Row]:
+        if beginning is not None:
+            beginning.run(self._cursor.connection)
         self._cursor.execute(sql, parameters)
         return self._cursor.fetchall() if self._cursor.description else []
+
+    def _steps(self, sql: str, parameters: Any, beginning: Beginning | None) -> None:
+        if beginning is not None:
+            beginning.run(self._cursor.connection)
+        self._cursor.executemany(sql, parameters)
 
     async def fetchall(self) -> Iterable[sqlite3.Row]:
         fetched, self._fetched = self._fetched, ()
@@ -69,6 +111,11 @@ class OneStepConnection(aiosqlite.Connection):
     """A connection whose cursors are `OneStepCursor`s."""
 
     _left = 0  # what was asked of the thread and not answered; what was given up on may still run there
+    beginning: Beginning | None = None  # of the transaction that is ours
+
+    def begin_with(self, sql: str) -> None:
+        """Let the next statement begin a transaction."""
+        self.beginning = Beginning(sql)
 
     async def _execute(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
         self._left += 1
@@ -83,13 +130,26 @@ class OneStepConnection(aiosqlite.Connection):
         return done
 
     async def commit(self) -> None:
+        self.beginning = None
         if self._in_transaction:
             await super().commit()
 
     async def rollback(self) -> None:
-        """Roll back what there is: the pool asks for it after each transaction, and mostly it has been committed."""
+        """
+        Have rolled back what there is before anything else is done.
+
+        Nobody waits for it, so nobody can be cancelled in it. The pool asks for it after each transaction, and mostly
+        it has been committed.
+        """
+        self.beginning = None
         if self._in_transaction:
-            await super().rollback()
+            self._tx.put_nowait((None, self._roll_back))
+
+    def _roll_back(self) -> None:
+        try:
+            self._conn.rollback()
+        except sqlite3.Error as exc:  # what begins next tries again, and fails with it
+            log.warning("[store] a transaction could not be rolled back: %s", exc)
 
     @property
     def _in_transaction(self) -> bool:

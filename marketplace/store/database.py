@@ -7,11 +7,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+from sqlalchemy import create_engine
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from kernel.errors import Collision, StoreError
 from kernel.store import database, postgresql
+from kernel.store.connection import connected, dispose
 from kernel.store.database import Database, Tx
 from kernel.store.postgresql import UNIQUE_VIOLATION, PostgresDatabase, PostgresSettings
 from marketplace.store.errors import RuleBroken, Taken
@@ -39,14 +40,14 @@ async def open_shared(settings: PostgresSettings) -> AsyncIterator[PostgresDatab
 @asynccontextmanager
 async def read_file(path: Path) -> AsyncIterator[Tx]:
     """Read a file and never change it, be it a store in use or a backup."""
-    engine = create_async_engine(f"sqlite+aiosqlite:///file:{quote(str(path))}?mode=ro&uri=true", hide_parameters=True)
+    engine = create_engine(f"sqlite+aiosqlite:///file:{quote(str(path))}?mode=ro&uri=true", hide_parameters=True)
     try:
-        async with engine.connect() as tx:
+        async with connected(engine) as tx:
             yield tx
     except SQLAlchemyError as exc:
         raise StoreError(f"{path}: {getattr(exc, 'orig', None) or exc}") from exc
     finally:
-        await engine.dispose()
+        await dispose(engine)
 
 
 def _meaning(exc: SQLAlchemyError) -> Exception | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sqlalchemy import delete, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Cursor, Rail
+from kernel.store.database import Tx
 from kernel.store.dialects import upsert
 from scanner.store.tables import blocks, checkpoints
 
@@ -19,7 +19,7 @@ class Checkpoint(NamedTuple):
     time: int | None
 
 
-async def get(tx: AsyncConnection, chain_id: int, rail: Rail) -> Checkpoint | None:
+async def get(tx: Tx, chain_id: int, rail: Rail) -> Checkpoint | None:
     """Return a rail's checkpoint; None on the first run."""
     statement = select(checkpoints.c.last_scanned_block, checkpoints.c.anchor, checkpoints.c.time)
     row = (
@@ -28,7 +28,7 @@ async def get(tx: AsyncConnection, chain_id: int, rail: Rail) -> Checkpoint | No
     return None if row is None else Checkpoint(Cursor(row[0], row[1]), row[2])
 
 
-async def of_chain(tx: AsyncConnection, chain_id: int) -> dict[str, Checkpoint]:
+async def of_chain(tx: Tx, chain_id: int) -> dict[str, Checkpoint]:
     """Return the checkpoints of a chain by rail; none of a rail on its first run."""
     statement = select(checkpoints.c.rail, checkpoints.c.last_scanned_block, checkpoints.c.anchor, checkpoints.c.time)
     rows = await tx.execute(statement.where(checkpoints.c.chain_id == chain_id))
@@ -36,7 +36,7 @@ async def of_chain(tx: AsyncConnection, chain_id: int) -> dict[str, Checkpoint]:
 
 
 async def put(
-    tx: AsyncConnection,
+    tx: Tx,
     chain_id: int,
     rail: Rail,
     cursor: Cursor,
@@ -72,7 +72,7 @@ async def put(
     await tx.execute(delete(blocks).where(*mine, blocks.c.number < oldest))
 
 
-async def known_blocks(tx: AsyncConnection, chain_id: int, rail: Rail) -> list[Cursor]:
+async def known_blocks(tx: Tx, chain_id: int, rail: Rail) -> list[Cursor]:
     """Return the remembered hashes of a rail, newest first."""
     rows = await tx.execute(
         select(blocks.c.number, blocks.c.hash)
@@ -82,7 +82,7 @@ async def known_blocks(tx: AsyncConnection, chain_id: int, rail: Rail) -> list[C
     return [Cursor(row[0], row[1]) for row in rows]
 
 
-async def rewind(tx: AsyncConnection, chain_id: int, rail: Rail, to: Cursor, *, now: int) -> None:
+async def rewind(tx: Tx, chain_id: int, rail: Rail, to: Cursor, *, now: int) -> None:
     """Go back: what lies above `to` on a rail has to be read again. Never forward."""
     held = await get(tx, chain_id, rail)
     if held is not None and held.cursor.position < to.position:

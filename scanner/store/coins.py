@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from sqlalchemy import bindparam, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kernel.store.database import Tx
 from kernel.store.dialects import among, as_json_rows, fetch_json_rows, upsert
 from scanner.store.tables import coin_balances
 
@@ -26,13 +26,13 @@ _KNOWN = as_json_rows(
 )
 
 
-async def known(tx: AsyncConnection, chain_id: int, destinations: Collection[str]) -> dict[str, Seen]:
+async def known(tx: Tx, chain_id: int, destinations: Collection[str]) -> dict[str, Seen]:
     """Return what was last seen of the coin at these addresses."""
     rows = await fetch_json_rows(tx, _KNOWN, chain=chain_id, keys=destinations)
     return {destination: Seen(int(balance), position) for destination, balance, position in rows}
 
 
-async def put(tx: AsyncConnection, chain_id: int, seen: Mapping[str, int], *, position: int) -> None:
+async def put(tx: Tx, chain_id: int, seen: Mapping[str, int], *, position: int) -> None:
     """Remember what was seen, and where the chain stood."""
     statement = upsert(coin_balances)
     await tx.execute(

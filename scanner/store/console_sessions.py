@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sqlalchemy import bindparam, delete, insert, or_, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kernel.store.database import Tx
 from kernel.store.dialects import as_json_rows, fetch_json_rows
 from scanner.store.tables import console_sessions as sessions
 
@@ -39,18 +39,18 @@ _ONE = as_json_rows(
 _CLOSE = delete(sessions).where(sessions.c.token_hash == bindparam("hash"))
 
 
-async def add(tx: AsyncConnection, session: StoredSession, *, now: int) -> None:
+async def add(tx: Tx, session: StoredSession, *, now: int) -> None:
     """Keep a session; those that are over go, and the oldest where there are too many."""
     await tx.execute(_OVER, {"now": now})
     await tx.execute(_ADD, session._asdict())
 
 
-async def get(tx: AsyncConnection, token_hash: str, *, now: int) -> StoredSession | None:
+async def get(tx: Tx, token_hash: str, *, now: int) -> StoredSession | None:
     """Return a session that is not over."""
     rows = await fetch_json_rows(tx, _ONE, hash=token_hash, now=now)
     return StoredSession(*rows[0]) if rows else None
 
 
-async def close(tx: AsyncConnection, token_hash: str) -> None:
+async def close(tx: Tx, token_hash: str) -> None:
     """End a session."""
     await tx.execute(_CLOSE, {"hash": token_hash})

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import bindparam, delete, insert, select, tuple_, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Cursor, Rail, Transfer
 from kernel.store.bulk import Bulk, BulkInsert
+from kernel.store.database import Tx
 from kernel.store.dialects import Insert, JsonRows, among, as_json_rows, columns_of, fetch_json_rows, upsert
 from scanner.reading.folding import (
     MARK,
@@ -75,24 +75,24 @@ _AT_PLACES = as_json_rows(_PACKED.where(among(fold_blocks.c.place, "places")))
 _FOLDS = as_json_rows(select(transfers.c.id, transfers.c.fold).where(among(transfers.c.id, "ids")))
 
 
-async def parts_of(tx: AsyncConnection, chain_id: int, found: Collection[Transfer]) -> Held:
+async def parts_of(tx: Tx, chain_id: int, found: Collection[Transfer]) -> Held:
     """Return what was brought before by the blocks of these transfers, or by their transactions."""
     return await parts_at(tx, chain_id, {transfer.block_hash or transfer.tx_hash for transfer in found})
 
 
-async def parts_at(tx: AsyncConnection, chain_id: int, places: Collection[str]) -> Held:
+async def parts_at(tx: Tx, chain_id: int, places: Collection[str]) -> Held:
     """Return what was brought before by these blocks, or transactions where blocks have no hash."""
     return await _unpacked(tx, await fetch_json_rows(tx, _AT_PLACES, chain=chain_id, places=places))
 
 
-async def _unpacked(tx: AsyncConnection, packed: Iterable[list[Any]]) -> Held:
+async def _unpacked(tx: Tx, packed: Iterable[list[Any]]) -> Held:
     held: Held = {}
     for parts in await _by_block(tx, packed):
         held |= parts
     return held
 
 
-async def _by_block(tx: AsyncConnection, packed: Iterable[list[Any]]) -> list[Held]:
+async def _by_block(tx: Tx, packed: Iterable[list[Any]]) -> list[Held]:
     """Return what each block brought: one transaction may stand in several, of branches none of which is gone yet."""
     blocks = [(number, block_hash, orjson.loads(parts)) for number, block_hash, parts in packed]
     ids = {part[0] for _, _, parts in blocks for part in parts}
@@ -134,7 +134,7 @@ def _by_place(held: Held, touched: Iterable[Place]) -> dict[Place, list[Part]]:
     return by_place
 
 
-async def _put_blocks(tx: AsyncConnection, chain_id: int, by_place: Mapping[Place, Sequence[Part]], now: int) -> None:
+async def _put_blocks(tx: Tx, chain_id: int, by_place: Mapping[Place, Sequence[Part]], now: int) -> None:
     """Write down what these places brought; a place of which nothing is left goes."""
     empty = {place for place, parts in by_place.items() if not parts}
     for rail in Rail:
@@ -194,7 +194,7 @@ def unheld(held: Held, strays: Sequence[Transfer], *, now: int) -> list[New]:
     return new
 
 
-async def record(tx: AsyncConnection, chain_id: int, held: Held, new: Collection[New], *, now: int) -> None:
+async def record(tx: Tx, chain_id: int, held: Held, new: Collection[New], *, now: int) -> None:
     """
     Add up what a page brought of nobody's, of which nothing is held (`unheld`).
 
@@ -280,12 +280,12 @@ def _row(values: list[Any]) -> _Row:
     return _Row._make(values)
 
 
-async def _rows(tx: AsyncConnection, chain_id: int, folds: Iterable[str]) -> dict[str, _Row]:
+async def _rows(tx: Tx, chain_id: int, folds: Iterable[str]) -> dict[str, _Row]:
     found = map(_row, await fetch_json_rows(tx, _BY_FOLD, chain=chain_id, folds=folds))
     return {row.fold: row for row in found}
 
 
-async def _add(tx: AsyncConnection, chain_id: int, new: Iterable[New], now: int) -> dict[str, int]:
+async def _add(tx: Tx, chain_id: int, new: Iterable[New], now: int) -> dict[str, int]:
     """Add groups to their rows, of which some are new; return the rows' ids by fold."""
     by_fold: dict[str, list[Group]] = {}
     for _, fold, group in new:
@@ -327,7 +327,7 @@ def _place(transfer: Transfer) -> tuple[int, int, str]:
     return (transfer.block_number, transfer.log_index or 0, transfer.event_key)
 
 
-async def _change(tx: AsyncConnection, changes: Iterable[tuple[_Row, _Row]]) -> None:
+async def _change(tx: Tx, changes: Iterable[tuple[_Row, _Row]]) -> None:
     """Let rows stand for what they stand for now; most still name the same transfer as their first."""
     renamed: list[_Row] = []
     grown: list[_Row] = []
@@ -343,7 +343,7 @@ _FACTS = ("reason", "counted", "settled", "verified", "seen_at", "times", "last_
 _INSERT = BulkInsert(insert(transfers), (*Transfer._fields, *_FACTS))
 
 
-async def _insert(tx: AsyncConnection, by_fold: Mapping[str, Sequence[Group]], now: int) -> None:
+async def _insert(tx: Tx, by_fold: Mapping[str, Sequence[Group]], now: int) -> None:
     firsts = [groups[0].first for groups in by_fold.values()]
     rows = []
     for (fold, groups), first in zip(by_fold.items(), firsts, strict=True):
@@ -364,9 +364,7 @@ async def _insert(tx: AsyncConnection, by_fold: Mapping[str, Sequence[Group]], n
     await _INSERT.run(tx, columns)
 
 
-async def claim(
-    tx: AsyncConnection, chain_id: int, held: Held, owned: Mapping[StrayKey, Sequence[Transfer]], *, now: int
-) -> None:
+async def claim(tx: Tx, chain_id: int, held: Held, owned: Mapping[StrayKey, Sequence[Transfer]], *, now: int) -> None:
     """
     Take off what turned out to be somebody's, and out of `held`: it is listed with its intent from now on.
 
@@ -392,12 +390,12 @@ async def claim(
     await _lessen(tx, chain_id, held, less, now)
 
 
-async def take_off(tx: AsyncConnection, chain_id: int, held: Held, parts: Iterable[Part], *, now: int) -> None:
+async def take_off(tx: Tx, chain_id: int, held: Held, parts: Iterable[Part], *, now: int) -> None:
     """Take off what some transactions brought, and out of `held`; a row of which nothing is left goes."""
     await _lessen(tx, chain_id, held, [(part, None) for part in parts], now)
 
 
-async def take_off_in(tx: AsyncConnection, chain_id: int, rail: Rail, blocks: Collection[Cursor], *, now: int) -> int:
+async def take_off_in(tx: Tx, chain_id: int, rail: Rail, blocks: Collection[Cursor], *, now: int) -> int:
     """Take off what stood in blocks that are not canonical any more; return how many transfers that is."""
     if not blocks:
         return 0
@@ -422,9 +420,7 @@ def _apart(blocks: Iterable[Held]) -> list[Held]:
     return together
 
 
-async def _lessen(
-    tx: AsyncConnection, chain_id: int, held: Held, changes: Sequence[tuple[Part, Part | None]], now: int
-) -> None:
+async def _lessen(tx: Tx, chain_id: int, held: Held, changes: Sequence[tuple[Part, Part | None]], now: int) -> None:
     """Let parts stand for less, or for nothing; a row of which nothing is left goes."""
     if not changes:
         return
@@ -493,7 +489,7 @@ def in_steps(*, upwards: bool, step: int) -> JsonRows:
 _UPWARDS, _DOWNWARDS = in_steps(upwards=True, step=STEP), in_steps(upwards=False, step=STEP)
 
 
-async def _end_of(tx: AsyncConnection, chain_id: int, rows: Collection[_Row], *, newest: bool) -> dict[int, Part]:
+async def _end_of(tx: Tx, chain_id: int, rows: Collection[_Row], *, newest: bool) -> dict[int, Part]:
     """
     Return the first or the newest part of each of these rows, as far as it is remembered.
 
@@ -541,7 +537,7 @@ _BLOCKS_BETWEEN = select(fold_blocks.c.block_number, fold_blocks.c.block_hash).w
 )
 
 
-async def blocks_between(tx: AsyncConnection, chain_id: int, rail: Rail, above: int, last: int) -> set[Cursor]:
+async def blocks_between(tx: Tx, chain_id: int, rail: Rail, above: int, last: int) -> set[Cursor]:
     """Return the blocks above one position, up to another, in which transfers of nobody's stand."""
     asked = {"chain": chain_id, "rail": rail.value, "above": above, "last": last}
     return {Cursor(row.block_number, row.block_hash) for row in await tx.execute(_BLOCKS_BETWEEN, asked)}

@@ -6,8 +6,8 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kernel.store.database import Tx
 from kernel.store.dialects import among, as_json_rows, fetch_json_rows, upsert
 from scanner.store.tables import handled_transfers
 
@@ -27,7 +27,7 @@ _NOTE = _STATEMENT.on_conflict_do_update(
 )
 
 
-async def note(tx: AsyncConnection, transfer_id: int, handled: Handled) -> None:
+async def note(tx: Tx, transfer_id: int, handled: Handled) -> None:
     """Keep a note of a row; one that was there is overwritten."""
     await tx.execute(_NOTE, {"transfer_id": transfer_id, **handled._asdict()})
 
@@ -39,6 +39,6 @@ _OF = as_json_rows(
 )
 
 
-async def of_transfers(tx: AsyncConnection, ids: Collection[int]) -> dict[int, Handled]:
+async def of_transfers(tx: Tx, ids: Collection[int]) -> dict[int, Handled]:
     """Return the notes there are of some rows."""
     return {row[0]: Handled(*row[1:]) for row in await fetch_json_rows(tx, _OF, ids=ids)}

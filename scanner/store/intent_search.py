@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, bindparam, select, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Rail
+from kernel.store.database import Tx
 from kernel.store.ddl import Whole
 from kernel.store.dialects import JsonRows, among, as_json_rows, fetch_json_rows, without_index
 from kernel.store.horizon import EVERYTHING
@@ -131,7 +131,7 @@ def _walk(*, newest_first: bool) -> JsonRows:
 
 
 async def page(
-    tx: AsyncConnection,
+    tx: Tx,
     wanted: IntentFilter,
     *,
     after: str | None,
@@ -160,7 +160,7 @@ async def page(
 
 
 async def find(
-    tx: AsyncConnection,
+    tx: Tx,
     text: Spellings,
     wanted: IntentFilter,
     *,
@@ -191,7 +191,7 @@ def _looked_up(text: Spellings) -> list[tuple[str, str]]:
     ]
 
 
-async def _bounds(tx: AsyncConnection, after: str | None, last: int, *, newest_first: bool) -> dict[str, int]:
+async def _bounds(tx: Tx, after: str | None, last: int, *, newest_first: bool) -> dict[str, int]:
     """Return between which numbers a page lies."""
     bounds = {} if last == EVERYTHING else {"last": last}
     if after is not None:

@@ -20,10 +20,10 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Rail
 from kernel.store.bulk import Bulk, BulkInsert
+from kernel.store.database import Tx
 from kernel.store.ddl import Whole
 from kernel.store.dialects import (
     among,
@@ -63,7 +63,7 @@ def _events(text: str) -> tuple[EventType, ...]:
     return tuple(EventType(name) for name in json.loads(text))
 
 
-async def _all(tx: AsyncConnection, statement: Select[Any]) -> list[Intent]:
+async def _all(tx: Tx, statement: Select[Any]) -> list[Intent]:
     return [as_intent(row) for row in await fetch_json_rows(tx, as_json_rows(statement))]
 
 
@@ -71,7 +71,7 @@ _ONE = as_json_rows(select(*COLUMNS).where(intents.c.intent_id == bindparam("id"
 _BY_ID = as_json_rows(select(*COLUMNS).where(among(intents.c.intent_id, "ids")))
 
 
-async def get(tx: AsyncConnection, intent_id: str) -> Intent | None:
+async def get(tx: Tx, intent_id: str) -> Intent | None:
     """Return one intent."""
     found = await fetch_json_rows(tx, _ONE, id=intent_id)
     return as_intent(found[0]) if found else None
@@ -80,13 +80,13 @@ async def get(tx: AsyncConnection, intent_id: str) -> Intent | None:
 _BY_PAY_TOKEN = as_json_rows(select(*COLUMNS).where(intents.c.pay_token == bindparam("token")))
 
 
-async def by_pay_token(tx: AsyncConnection, token: str) -> Intent | None:
+async def by_pay_token(tx: Tx, token: str) -> Intent | None:
     """Return the intent a payment page is for."""
     found = await fetch_json_rows(tx, _BY_PAY_TOKEN, token=token)
     return as_intent(found[0]) if found else None
 
 
-async def get_many(tx: AsyncConnection, ids: Collection[str]) -> dict[str, Intent]:
+async def get_many(tx: Tx, ids: Collection[str]) -> dict[str, Intent]:
     """Return the intents that exist among `ids`."""
     found = map(as_intent, await fetch_json_rows(tx, _BY_ID, ids=ids))
     return {intent.intent_id: intent for intent in found}
@@ -104,7 +104,7 @@ def stored_columns(new: Sequence[Intent]) -> dict[str, Iterable[Any]]:
     return columns
 
 
-async def add_many(tx: AsyncConnection, new: Sequence[Intent]) -> None:
+async def add_many(tx: Tx, new: Sequence[Intent]) -> None:
     """Insert new intents."""
     if new:
         await ADD.run(tx, stored_columns(new))
@@ -113,7 +113,7 @@ async def add_many(tx: AsyncConnection, new: Sequence[Intent]) -> None:
 _TAKEN = as_json_rows(select(intents.c.chain_id, intents.c.topic_ref).where(among(intents.c.topic_ref, "refs")))
 
 
-async def taken_references(tx: AsyncConnection, pairs: Collection[tuple[int, str]]) -> set[tuple[int, str]]:
+async def taken_references(tx: Tx, pairs: Collection[tuple[int, str]]) -> set[tuple[int, str]]:
     """Return which (chain, topic_ref) are in use already."""
     rows = await fetch_json_rows(tx, _TAKEN, refs={ref for _, ref in pairs})
     return {(row[0], row[1]) for row in rows} & set(pairs)
@@ -128,7 +128,7 @@ _BY_REFERENCE = as_json_rows(
 )
 
 
-async def by_references(tx: AsyncConnection, chain_id: int, refs: Collection[str]) -> dict[str, Intent]:
+async def by_references(tx: Tx, chain_id: int, refs: Collection[str]) -> dict[str, Intent]:
     """Return a chain's intents by topic_ref: one indexed look-up for a whole page of logs."""
     found = map(as_intent, await fetch_json_rows(tx, _BY_REFERENCE, chain=chain_id, refs=refs))
     return {intent.topic_ref: intent for intent in found}
@@ -143,7 +143,7 @@ def _awaited(ended_after: int | ColumnElement[int]) -> ColumnElement[bool]:
     return or_(intents.c.status.in_(list(LIVE)), ended > ended_after)
 
 
-async def oldest(tx: AsyncConnection, chain_id: int, ended_after: int) -> int | None:
+async def oldest(tx: Tx, chain_id: int, ended_after: int) -> int | None:
     """Return when the first of a chain's intents was created that live or ended not long ago; None without any."""
     found = await tx.execute(select(func.min(_BEGINS)).where(intents.c.chain_id == chain_id, _awaited(ended_after)))
     created: int | None = found.scalar_one()
@@ -161,7 +161,7 @@ _DIRECT_DESTINATIONS = as_json_rows(
 )
 
 
-async def direct_destinations(tx: AsyncConnection, chain_id: int, ended_after: int) -> frozenset[str]:
+async def direct_destinations(tx: Tx, chain_id: int, ended_after: int) -> frozenset[str]:
     """Return where direct payments may still arrive: of live intents, and of those that ended not long ago."""
     found: set[str] = set()
     async for rows in fetch_in_parts(tx, _DIRECT_DESTINATIONS, chain=chain_id, ended_after=ended_after):
@@ -190,19 +190,19 @@ _REGISTERED_SINCE = as_json_rows(
 )
 
 
-async def newest_number(tx: AsyncConnection) -> int:
+async def newest_number(tx: Tx) -> int:
     """Return the number of the intent registered last, 0 before the first; one before it may not be there yet."""
     found: int | None = (await tx.execute(select(func.max(intents.c.number)))).scalar_one()
     return found or 0
 
 
-async def awaited(tx: AsyncConnection, chain_id: int, ended_after: int) -> AsyncIterator[list[tuple[Awaited, bool]]]:
+async def awaited(tx: Tx, chain_id: int, ended_after: int) -> AsyncIterator[list[tuple[Awaited, bool]]]:
     """Return, in parts, what live intents wait for and those that ended not long ago; and whether one is live."""
     async for rows in fetch_in_parts(tx, _AWAITED_NOW, chain=chain_id, ended_after=ended_after):
         yield [(Awaited(_RAILS[rail], destination, token), bool(live)) for rail, destination, token, live in rows]
 
 
-async def registered_since(tx: AsyncConnection, chain_id: int, number: int) -> list[Awaited]:
+async def registered_since(tx: Tx, chain_id: int, number: int) -> list[Awaited]:
     """Return what intents wait for that were registered after one, by its number."""
     rows = await fetch_json_rows(tx, _REGISTERED_SINCE, chain=chain_id, number=number)
     return [Awaited(_RAILS[rail], destination, token) for rail, destination, token in rows]
@@ -221,7 +221,7 @@ _BY_DESTINATION = as_json_rows(
 )
 
 
-async def by_destinations(tx: AsyncConnection, chain_id: int, keys: Collection[str]) -> dict[str, list[Intent]]:
+async def by_destinations(tx: Tx, chain_id: int, keys: Collection[str]) -> dict[str, list[Intent]]:
     """Return a chain's direct intents by destination, the one registered last first."""
     found: dict[str, list[Intent]] = {}
     for intent in map(as_intent, await fetch_json_rows(tx, _BY_DESTINATION, chain=chain_id, keys=keys)):
@@ -239,7 +239,7 @@ _RESERVED = as_json_rows(
 )
 
 
-async def reserved(tx: AsyncConnection, wanted: Collection[tuple[int, str, str]]) -> dict[tuple[int, str, str], str]:
+async def reserved(tx: Tx, wanted: Collection[tuple[int, str, str]]) -> dict[tuple[int, str, str], str]:
     """Return which (chain, token, destination) a live direct intent holds, and which intent."""
     rows = await fetch_json_rows(tx, _RESERVED, keys={destination for _, _, destination in wanted})
     found = {(row[0], row[1], row[2]): row[3] for row in rows}
@@ -256,14 +256,12 @@ _DEEP = as_json_rows(
 )
 
 
-async def deep(tx: AsyncConnection, chain_id: int, *, tip: int, final: int) -> set[str]:
+async def deep(tx: Tx, chain_id: int, *, tip: int, final: int) -> set[str]:
     """Return which intents wait for nothing but a second look: their last payment is deep enough."""
     return {row[0] for row in await fetch_json_rows(tx, _DEEP, chain=chain_id, tip=tip, final=final)}
 
 
-async def change(
-    tx: AsyncConnection, intent_id: str, expected: Collection[IntentStatus], now: int, **values: Any
-) -> bool:
+async def change(tx: Tx, intent_id: str, expected: Collection[IntentStatus], now: int, **values: Any) -> bool:
     """Change an intent if it stands in one of the expected statuses; say whether it did."""
     result = await tx.execute(
         update(intents)
@@ -292,7 +290,7 @@ _FOLLOW = Bulk(
 )
 
 
-async def follow_many(tx: AsyncConnection, changes: Sequence[tuple[Intent, Intent]], now: int) -> None:
+async def follow_many(tx: Tx, changes: Sequence[tuple[Intent, Intent]], now: int) -> None:
     """Write what (before, after) pairs say of status, sums and evidence, all in one go."""
     if not changes:
         return
@@ -320,7 +318,7 @@ _CONFIRM = Bulk(
 )
 
 
-async def confirm_many(tx: AsyncConnection, confirmed: Sequence[Intent], now: int) -> None:
+async def confirm_many(tx: Tx, confirmed: Sequence[Intent], now: int) -> None:
     """Write what intents say of status, sums and evidence that this transaction has read as `confirming`."""
     columns: dict[str, Iterable[Any]] = {name: [getattr(i, name) for i in confirmed] for name in _CONFIRMING}
     columns |= {
@@ -339,7 +337,7 @@ _READ_TWICE = or_(
 
 
 async def due_to_expire(
-    tx: AsyncConnection, chain_id: int, rail: Rail, before: int, *, grace_ms: int, limit: int = 500
+    tx: Tx, chain_id: int, rail: Rail, before: int, *, grace_ms: int, limit: int = 500
 ) -> list[str]:
     """
     Return a rail's pending intents whose time ran out before a moment (unix ms).
@@ -380,7 +378,7 @@ _READING = (
 )
 
 
-async def not_looked_back(tx: AsyncConnection, chain_id: int) -> list[Reading]:
+async def not_looked_back(tx: Tx, chain_id: int) -> list[Reading]:
     """Return the live direct intents the minutes before whose creation were not read yet."""
     rows = await tx.execute(
         select(*_READING).where(
@@ -392,12 +390,12 @@ async def not_looked_back(tx: AsyncConnection, chain_id: int) -> list[Reading]:
     return [Reading(*row) for row in rows]
 
 
-async def set_looked_back(tx: AsyncConnection, ids: Collection[str]) -> None:
+async def set_looked_back(tx: Tx, ids: Collection[str]) -> None:
     """Remember that the minutes before the creation of these were read."""
     await tx.execute(update(intents).where(among(intents.c.intent_id, "ids")).values(looked_back=True), {"ids": ids})
 
 
-async def to_read_again(tx: AsyncConnection, chain_id: int, before: int, *, grace_ms: int, limit: int) -> list[Reading]:
+async def to_read_again(tx: Tx, chain_id: int, before: int, *, grace_ms: int, limit: int) -> list[Reading]:
     """Return the direct intents that would expire and were not read a second time to their end."""
     rows = await tx.execute(
         select(*_READING)
@@ -425,12 +423,12 @@ _WAITING_DIRECT = as_json_rows(
 )
 
 
-async def waiting_direct(tx: AsyncConnection, chain_id: int) -> list[Reading]:
+async def waiting_direct(tx: Tx, chain_id: int) -> list[Reading]:
     """Return the live direct intents."""
     return [Reading(*row) async for rows in fetch_in_parts(tx, _WAITING_DIRECT, chain=chain_id) for row in rows]
 
 
-async def any_awaited_proxy(tx: AsyncConnection, chain_id: int, ended_after: int) -> bool:
+async def any_awaited_proxy(tx: Tx, chain_id: int, ended_after: int) -> bool:
     """Say whether any intent waits for a payment through the proxy, or did not long ago."""
     found = await tx.execute(
         select(intents.c.intent_id)
@@ -440,7 +438,7 @@ async def any_awaited_proxy(tx: AsyncConnection, chain_id: int, ended_after: int
     return found.first() is not None
 
 
-async def created_earlier(tx: AsyncConnection, chain_id: int, *, by: int, latest: int) -> list[str]:
+async def created_earlier(tx: Tx, chain_id: int, *, by: int, latest: int) -> list[str]:
     """
     Put back the creation (unix ms) of live intents that were registered by a clock ahead of the chain's `latest`.
 
@@ -456,18 +454,18 @@ async def created_earlier(tx: AsyncConnection, chain_id: int, *, by: int, latest
     return list(changed.scalars())
 
 
-async def set_swept_to(tx: AsyncConnection, ids: Collection[str], until: int) -> None:
+async def set_swept_to(tx: Tx, ids: Collection[str], until: int) -> None:
     """Remember that these were read a second time up to a moment (unix seconds)."""
     further = greatest(func.coalesce(intents.c.swept_to, 0), until)
     await tx.execute(update(intents).where(among(intents.c.intent_id, "ids")).values(swept_to=further), {"ids": ids})
 
 
-async def set_unread(tx: AsyncConnection, intent_id: str, why: str) -> None:
+async def set_unread(tx: Tx, intent_id: str, why: str) -> None:
     """Remember why an intent could not be read a second time before it ends."""
     await tx.execute(update(intents).where(intents.c.intent_id == intent_id).values(unread=why))
 
 
-async def unread(tx: AsyncConnection, chain_id: int, ended_after: int, limit: int) -> list[tuple[str, str]]:
+async def unread(tx: Tx, chain_id: int, ended_after: int, limit: int) -> list[tuple[str, str]]:
     """Return (intent, why) of those that ended not long ago without having been read a second time."""
     rows = await tx.execute(
         select(intents.c.intent_id, intents.c.unread)
@@ -478,7 +476,7 @@ async def unread(tx: AsyncConnection, chain_id: int, ended_after: int, limit: in
     return [(row[0], row[1]) for row in rows]
 
 
-async def undelivered(tx: AsyncConnection) -> list[Intent]:
+async def undelivered(tx: Tx) -> list[Intent]:
     """Return every confirmed intent whose backend has not acknowledged it, whatever its age."""
     return await _all(
         tx,
@@ -495,12 +493,12 @@ _ANY_LIVE = select(
 )
 
 
-async def any_live(tx: AsyncConnection, chain_id: int) -> bool:
+async def any_live(tx: Tx, chain_id: int) -> bool:
     """Say whether any intent of a chain waits to be paid, or to be confirmed."""
     return bool((await tx.execute(_ANY_LIVE, {"chain": chain_id})).scalar_one())
 
 
-async def count_by_status(tx: AsyncConnection) -> dict[tuple[int, str], int]:
+async def count_by_status(tx: Tx) -> dict[tuple[int, str], int]:
     """Return how many intents each chain has in each status."""
     rows = await tx.execute(select(intent_counts).where(intent_counts.c.count != 0))
     return {(row[0], row[1]): row[2] for row in rows}

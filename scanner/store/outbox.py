@@ -24,9 +24,9 @@ from sqlalchemy import (
     union_all,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kernel.store.bulk import Bulk, BulkInsert, Row
+from kernel.store.database import Tx
 from kernel.store.ddl import Whole
 from kernel.store.dialects import JsonRows, among, as_json_rows, columns_of, fetch_json_rows, upsert, without_index
 from kernel.store.leases import LANE
@@ -60,7 +60,7 @@ class Backlog(NamedTuple):
     oldest_created_at: int
 
 
-async def add(tx: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
+async def add(tx: Tx, rows: Sequence[dict[str, Any]]) -> None:
     """Queue events; an event that is queued already stays as it is."""
     if rows:
         await tx.execute(upsert(events).on_conflict_do_nothing(index_elements=[events.c.event_id]), rows)
@@ -130,7 +130,7 @@ NONE_SATURATED: Saturated = MappingProxyType({})
 
 
 async def due(
-    tx: AsyncConnection,
+    tx: Tx,
     now: int,
     *,
     in_flight: Collection[str],
@@ -169,7 +169,7 @@ _BODY, _SECRET = OutboxEvent._fields.index("body"), OutboxEvent._fields.index("s
 
 
 async def next_due(
-    tx: AsyncConnection, *, in_flight: Collection[str], saturated: Saturated = NONE_SATURATED, me: str | None = None
+    tx: Tx, *, in_flight: Collection[str], saturated: Saturated = NONE_SATURATED, me: str | None = None
 ) -> int | None:
     """Return when the next event wants to be sent, leaving out what `due` would leave out."""
     asked: dict[str, Any] = {"in_flight": in_flight, **_saturated(saturated)}
@@ -180,7 +180,7 @@ async def next_due(
     return min((moment for moment in found.scalars() if moment is not None), default=None)
 
 
-async def unclaimed(tx: AsyncConnection, now: int, *, me: str, alive_since: int, limit: int) -> set[str]:
+async def unclaimed(tx: Tx, now: int, *, me: str, alive_since: int, limit: int) -> set[str]:
     """Return receivers to whom something is due, and whose lanes nobody that is alive has."""
     asked = {"in_flight": (), **_saturated(NONE_SATURATED)}
     rows = await tx.execute(_UNCLAIMED, asked | {"now": now, "me": me, "alive_since": alive_since, "most": limit})
@@ -234,7 +234,7 @@ _GIVEN_UP = Bulk(
 )
 
 
-async def record(tx: AsyncConnection, records: Sequence[AttemptRecord]) -> None:
+async def record(tx: Tx, records: Sequence[AttemptRecord]) -> None:
     """Keep attempts and move their events, and the intents behind confirmations, accordingly."""
     await _MOVE.run(tx, _columns(map(_event_row, records)))  # by what was told before these attempts
     await _ATTEMPTED.run(tx, _columns(map(_attempt_row, records)))
@@ -254,7 +254,7 @@ def _columns(rows: Iterable[dict[str, Any]]) -> dict[str, list[Any]]:
     return {name: [row[name] for row in found] for name in found[0]}
 
 
-async def _acknowledge_watches(tx: AsyncConnection, told: Sequence[AttemptRecord]) -> None:
+async def _acknowledge_watches(tx: Tx, told: Sequence[AttemptRecord]) -> None:
     """What a backend has acknowledged is what the next change is measured from."""
     if not told:
         return
@@ -290,13 +290,13 @@ _SUPERSEDE = (
 )
 
 
-async def supersede(tx: AsyncConnection, kind: str, subjects: Collection[str], *, but: Collection[str] = ()) -> None:
+async def supersede(tx: Tx, kind: str, subjects: Collection[str], *, but: Collection[str] = ()) -> None:
     """Take back what is queued for these subjects, except for some events: it is no longer so."""
     if subjects:
         await tx.execute(_SUPERSEDE, {"kind": kind, "subjects": subjects, "but": but})
 
 
-async def requeue(tx: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
+async def requeue(tx: Tx, rows: Sequence[dict[str, Any]]) -> None:
     """Queue events that may have been queued before: one that was not acknowledged is due at once."""
     if not rows:
         return
@@ -349,7 +349,7 @@ def _event_row(record: AttemptRecord) -> dict[str, Any]:
     }
 
 
-async def requeue_failed(tx: AsyncConnection, now: int, *, failed_before: int) -> int:
+async def requeue_failed(tx: Tx, now: int, *, failed_before: int) -> int:
     """Start a new round for every event that was given up; return how many intents that concerns."""
     given_up = and_(events.c.status == DeliveryStatus.FAILED, events.c.failed_at <= failed_before)
     concerned = (await tx.execute(select(func.count(events.c.subject_id.distinct())).where(given_up))).scalar_one()
@@ -371,12 +371,12 @@ async def requeue_failed(tx: AsyncConnection, now: int, *, failed_before: int) -
 _EXISTING = as_json_rows(select(events.c.event_id).where(among(events.c.event_id, "ids")))
 
 
-async def existing(tx: AsyncConnection, ids: Collection[str]) -> set[str]:
+async def existing(tx: Tx, ids: Collection[str]) -> set[str]:
     """Return which event ids are in the outbox."""
     return {row[0] for row in await fetch_json_rows(tx, _EXISTING, ids=ids)}
 
 
-async def backlog(tx: AsyncConnection) -> dict[int, Backlog]:
+async def backlog(tx: Tx) -> dict[int, Backlog]:
     """Return what is undelivered, by chain."""
     rows = await tx.execute(
         select(
@@ -395,7 +395,7 @@ EVENTS_SHOWN = 20
 ATTEMPTS_SHOWN = 20
 
 
-async def history(tx: AsyncConnection, kind: str, subject_id: str) -> list[dict[str, Any]]:
+async def history(tx: Tx, kind: str, subject_id: str) -> list[dict[str, Any]]:
     """Return a subject's newest events, each with its newest attempts; what was always sent is among them."""
     mine = (events.c.subject_kind == kind, events.c.subject_id == subject_id)
     chosen = (
@@ -416,7 +416,7 @@ async def history(tx: AsyncConnection, kind: str, subject_id: str) -> list[dict[
     return list(found.values())
 
 
-async def count_of(tx: AsyncConnection, kind: str, subject_id: str) -> int:
+async def count_of(tx: Tx, kind: str, subject_id: str) -> int:
     """Return how many events a subject has."""
     total = select(func.count()).where(events.c.subject_kind == kind, events.c.subject_id == subject_id)
     return int((await tx.execute(total)).scalar_one())

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import func, select, tuple_
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import TransferProof
+from kernel.store.database import Tx
 from kernel.store.dialects import among, upsert
 from protocol.answers import ProofTransfer
 from scanner.store.tables import receipt_proofs, transfer_proofs, transfers
@@ -58,7 +58,7 @@ class CountedTransfer(NamedTuple):
         return self.block_hash, self.transaction_index
 
 
-async def keep(tx: AsyncConnection, proofs: Mapping[int, TransferProof]) -> None:
+async def keep(tx: Tx, proofs: Mapping[int, TransferProof]) -> None:
     """
     Keep proofs of transfers, by row; an earlier one gives way.
 
@@ -91,7 +91,7 @@ def place_of(proof: TransferProof) -> Place:
     return proof.block_hash, proof.transaction_index, proof.log_position
 
 
-async def whose(tx: AsyncConnection, places: Collection[Place]) -> dict[Place, int]:
+async def whose(tx: Tx, places: Collection[Place]) -> dict[Place, int]:
     """Return which transfers that count were proven to stand at these places."""
     rows = await tx.execute(_WHOSE, {"blocks": sorted({block_hash for block_hash, _, _ in places})})
     found: dict[Place, int] = {(each.block_hash, each.transaction_index, each.log_position): each.id for each in rows}
@@ -140,18 +140,18 @@ _WHOSE = (
 _COUNT = select(func.count()).select_from(transfers).where(_t.counted)
 
 
-async def count(tx: AsyncConnection, intent_id: str) -> int:
+async def count(tx: Tx, intent_id: str) -> int:
     """Return how many transfers count for an intent."""
     return int((await tx.execute(_COUNT.where(_t.intent_id == intent_id))).scalar_one())
 
 
-async def largest(tx: AsyncConnection, intent_id: str, limit: int) -> list[CountedTransfer]:
+async def largest(tx: Tx, intent_id: str, limit: int) -> list[CountedTransfer]:
     """Return so many of the transfers that count for an intent, those of most money first."""
     found = await tx.execute(_COUNTED.where(_t.intent_id == intent_id).limit(limit))
     return [CountedTransfer(*row) for row in found]
 
 
-async def told(tx: AsyncConnection, wanted: Collection[CountedTransfer]) -> list[ProofTransfer]:
+async def told(tx: Tx, wanted: Collection[CountedTransfer]) -> list[ProofTransfer]:
     """Return the proofs of transfers that have one, in the order given."""
     names = sorted({each.receipt for each in wanted})
     receipts: dict[tuple[str | None, int | None], _Receipt] = {}

@@ -6,8 +6,8 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from sqlalchemy import literal_column, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kernel.store.database import Tx
 from kernel.store.ddl import Whole
 from kernel.store.dialects import upsert
 from scanner.model import ChainTime
@@ -31,22 +31,20 @@ class Report(NamedTuple):
     blind: int
 
 
-async def join(tx: AsyncConnection, chain_ids: Collection[int]) -> None:
+async def join(tx: Tx, chain_ids: Collection[int]) -> None:
     """Have a row for each chain."""
     for chain_id in sorted(chain_ids):
         await tx.execute(upsert(reports).values(chain_id=chain_id).on_conflict_do_nothing())
 
 
-async def every(tx: AsyncConnection) -> tuple[dict[int, Report], int]:
+async def every(tx: Tx) -> tuple[dict[int, Report], int]:
     """Return the reports by chain, and what time it is."""
     rows = await tx.execute(select(*(reports.c[name] for name in Report._fields)))
     now = (await tx.execute(select(_NOW))).scalar_one()
     return {row[0]: Report(*row) for row in rows}, int(now)
 
 
-async def tell(
-    tx: AsyncConnection, chain_id: int, term: str, lease: str, report: str, chain_time: ChainTime | None
-) -> None:
+async def tell(tx: Tx, chain_id: int, term: str, lease: str, report: str, chain_time: ChainTime | None) -> None:
     """Publish what the leader knows, if it still is the leader: what another one published later stays."""
     still = select(leases.c.name).where(leases.c.name == lease, leases.c.term == term).exists()
     await tx.execute(
@@ -61,13 +59,13 @@ async def tell(
     )
 
 
-async def ask(tx: AsyncConnection, chain_id: int) -> int:
+async def ask(tx: Tx, chain_id: int) -> int:
     """Ask the leader for a poll; return the number under which it is answered."""
     statement = update(reports).where(reports.c.chain_id == chain_id).values(asked=reports.c.asked + 1)
     return int((await tx.execute(statement.returning(reports.c.asked))).scalar_one())
 
 
-async def answer(tx: AsyncConnection, chain_id: int, asked: int, failure: str | None) -> None:
+async def answer(tx: Tx, chain_id: int, asked: int, failure: str | None) -> None:
     """Say that what was asked for up to a number has been done, or why not."""
     await tx.execute(
         update(reports)
@@ -76,13 +74,13 @@ async def answer(tx: AsyncConnection, chain_id: int, asked: int, failure: str | 
     )
 
 
-async def answered(tx: AsyncConnection, chain_id: int) -> tuple[int, str | None]:
+async def answered(tx: Tx, chain_id: int) -> tuple[int, str | None]:
     """Return up to which number was answered, and why the last one failed."""
     row = (await tx.execute(select(reports.c.answered, reports.c.failure).where(reports.c.chain_id == chain_id))).one()
     return row[0], row[1]
 
 
-async def count_blind(tx: AsyncConnection, chain_ids: Collection[int]) -> None:
+async def count_blind(tx: Tx, chain_ids: Collection[int]) -> None:
     """Count that something was registered on these chains while their time was not known."""
     # In one order: two that wait for each other's rows never end.
     for chain_id in sorted(chain_ids):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from sqlalchemy import and_, bindparam, delete, func, or_, select, tuple_
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kernel.store.database import Tx
 from kernel.store.dialects import among, as_json_rows, defer_foreign_keys, fetch_json_rows
 from scanner.model import DeliveryStatus, IntentStatus
 from scanner.store.outbox import INTENT
@@ -33,7 +33,7 @@ _OLD_EVENTS = as_json_rows(
 )
 
 
-async def old_events(tx: AsyncConnection, *, before: int, after: int, limit: int) -> tuple[list[str], int | None]:
+async def old_events(tx: Tx, *, before: int, after: int, limit: int) -> tuple[list[str], int | None]:
     """
     Return delivered events that are older than a moment among the rows after a number.
 
@@ -44,7 +44,7 @@ async def old_events(tx: AsyncConnection, *, before: int, after: int, limit: int
     return old, rows[-1][0] if rows and rows[-1][2] < before else None
 
 
-async def forget_events(tx: AsyncConnection, ids: Collection[str]) -> int:
+async def forget_events(tx: Tx, ids: Collection[str]) -> int:
     """Delete events with their attempts, unless one is to be delivered again by now; return how many there were."""
     told = select(events.c.event_id).where(among(events.c.event_id, "ids"), events.c.status.in_(_TOLD))
     still = {"ids": list((await tx.execute(told, {"ids": ids})).scalars())}
@@ -52,7 +52,7 @@ async def forget_events(tx: AsyncConnection, ids: Collection[str]) -> int:
     return (await tx.execute(delete(events).where(among(events.c.event_id, "ids")), still)).rowcount
 
 
-async def forget_attempts(tx: AsyncConnection, *, before: int, limit: int) -> int:
+async def forget_attempts(tx: Tx, *, before: int, limit: int) -> int:
     """Delete attempts that are older than a moment, of whichever event; return how many."""
     first = select(attempts.c.id, attempts.c.at).order_by(attempts.c.id).limit(limit)
     old = [row.id for row in await tx.execute(first) if row.at < before]
@@ -62,13 +62,13 @@ async def forget_attempts(tx: AsyncConnection, *, before: int, limit: int) -> in
     return (await tx.execute(statement, {"ids": old})).rowcount
 
 
-async def any_old_attempt(tx: AsyncConnection, *, before: int) -> bool:
+async def any_old_attempt(tx: Tx, *, before: int) -> bool:
     """Say whether the oldest attempt is older than a moment."""
     oldest = (await tx.execute(select(attempts.c.at).order_by(attempts.c.id).limit(1))).scalar_one_or_none()
     return oldest is not None and oldest < before
 
 
-async def old_strays(tx: AsyncConnection, *, before: int, limit: int) -> list[int]:
+async def old_strays(tx: Tx, *, before: int, limit: int) -> list[int]:
     """Return rows about transfers of nobody's, of which the first was seen before a moment."""
     rows = await tx.execute(
         select(transfers.c.id)
@@ -79,13 +79,13 @@ async def old_strays(tx: AsyncConnection, *, before: int, limit: int) -> list[in
     return list(rows.scalars())
 
 
-async def forget_strays(tx: AsyncConnection, ids: Collection[int]) -> int:
+async def forget_strays(tx: Tx, ids: Collection[int]) -> int:
     """Delete rows about transfers of nobody's, with what they were made of; return how many."""
     statement = delete(transfers).where(among(transfers.c.id, "ids"), transfers.c.intent_id.is_(None))
     return (await tx.execute(statement, {"ids": ids})).rowcount
 
 
-async def forget_stray_blocks(tx: AsyncConnection, *, before: int, limit: int) -> int:
+async def forget_stray_blocks(tx: Tx, *, before: int, limit: int) -> int:
     """Delete what blocks brought of nobody's that was seen before a moment; return how many blocks."""
     old = select(fold_blocks.c.chain_id, fold_blocks.c.place, fold_blocks.c.rail).where(fold_blocks.c.seen_at < before)
     key = tuple_(fold_blocks.c.chain_id, fold_blocks.c.place, fold_blocks.c.rail)
@@ -119,14 +119,14 @@ _OLD_INTENTS = as_json_rows(
 )
 
 
-async def old_intents(tx: AsyncConnection, *, before: int, after: int, limit: int) -> tuple[list[str], int | None]:
+async def old_intents(tx: Tx, *, before: int, after: int, limit: int) -> tuple[list[str], int | None]:
     """Return intents that ended before a moment and about which everything was told; and where to go on."""
     rows = await fetch_json_rows(tx, _OLD_INTENTS, before=before, after=after, most=limit)
     old = [row[1] for row in rows if row[3]]
     return old, rows[-1][0] if rows and rows[-1][2] < before else None
 
 
-async def forget_intents(tx: AsyncConnection, ids: Collection[str], *, before: int) -> int:
+async def forget_intents(tx: Tx, ids: Collection[str], *, before: int) -> int:
     """Delete intents with their transfers, events and attempts, unless something happened; return how many."""
     over = select(intents.c.intent_id).where(among(intents.c.intent_id, "ids"), _OVER)
     given = {"ids": list((await tx.execute(over, {"ids": ids, "before": before})).scalars())}

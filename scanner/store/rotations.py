@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Column, bindparam, func, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kernel.sealing.secret_cipher import SEALED
+from kernel.store.database import Tx
 from kernel.store.dialects import begins_with, upsert
 from scanner.secrets.rotation import Rotation
 from scanner.store.tables import balance_watches, callback_rotations, intents
 
 
-async def get(tx: AsyncConnection, callback_url: str) -> Rotation | None:
+async def get(tx: Tx, callback_url: str) -> Rotation | None:
     """Return a URL's newest rotation."""
     row = (
         await tx.execute(select(callback_rotations).where(callback_rotations.c.callback_url == callback_url))
@@ -22,7 +22,7 @@ async def get(tx: AsyncConnection, callback_url: str) -> Rotation | None:
     return None if row is None else Rotation._make(row)
 
 
-async def put(tx: AsyncConnection, rotation: Rotation) -> None:
+async def put(tx: Tx, rotation: Rotation) -> None:
     """Store a URL's newest rotation."""
     statement = upsert(callback_rotations).values(rotation._asdict())
     await tx.execute(
@@ -44,7 +44,7 @@ HOLDERS: Sequence[Holder] = (
 )
 
 
-async def one_of_each_key(tx: AsyncConnection) -> list[str]:
+async def one_of_each_key(tx: Tx) -> list[str]:
     """Return a sealed secret for each key that any is sealed with. One a key, since a store holds a million."""
     found: list[str] = []
     for column in HOLDERS:
@@ -60,9 +60,7 @@ class Stale(NamedTuple):
     secret: str
 
 
-async def stale_secrets(
-    tx: AsyncConnection, column: Holder, current: str, *, after: int | str | None, limit: int
-) -> list[Stale]:
+async def stale_secrets(tx: Tx, column: Holder, current: str, *, after: int | str | None, limit: int) -> list[Stale]:
     """Return secrets of a column that do not begin with `current`, by the keys of their rows, after a row."""
     (key,) = column.table.primary_key
     statement = select(key, column).where(func.substr(column, 1, len(current)) != current)
@@ -75,7 +73,7 @@ async def stale_secrets(
     return [Stale._make(row) for row in await tx.execute(statement.order_by(key).limit(limit))]
 
 
-async def replace_secrets(tx: AsyncConnection, column: Holder, new: Mapping[Stale, str]) -> None:
+async def replace_secrets(tx: Tx, column: Holder, new: Mapping[Stale, str]) -> None:
     """Store secrets in another form, each where it still stands as it was read."""
     (key,) = column.table.primary_key
     statement = (

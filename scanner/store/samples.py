@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sqlalchemy import bindparam, delete, func, or_, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kernel.store.database import Tx
 from kernel.store.ddl import Whole
 from kernel.store.dialects import as_json_rows, fetch_json_rows, upsert
 from scanner.store.tables import chain_samples
@@ -38,7 +38,7 @@ _FORGET = delete(chain_samples).where(
 )
 
 
-async def add(tx: AsyncConnection, chain_id: int, sample: Sample) -> None:
+async def add(tx: Tx, chain_id: int, sample: Sample) -> None:
     """Keep a minute, and forget what is older than a week."""
     minute = sample.at // MINUTE_MS * MINUTE_MS
     await tx.execute(_ADD, {"chain_id": chain_id, **sample._replace(at=minute)._asdict()})
@@ -59,7 +59,7 @@ _SINCE = as_json_rows(
 )
 
 
-async def since(tx: AsyncConnection, chain_id: int, *, now: int, hours: int) -> list[Sample]:
+async def since(tx: Tx, chain_id: int, *, now: int, hours: int) -> list[Sample]:
     """Return the last hours of a chain, the oldest first, in at most `MAX_POINTS` and one more."""
     step = -(-hours * 60 // MAX_POINTS) * MINUTE_MS
     rows = await fetch_json_rows(tx, _SINCE, chain=chain_id, since=now - hours * HOUR_MS, step=step)

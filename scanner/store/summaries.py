@@ -7,8 +7,8 @@ from itertools import groupby
 from typing import Any
 
 from sqlalchemy import bindparam, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kernel.store.database import Tx
 from kernel.store.dialects import among, as_json_rows, fetch_json_rows, upsert
 from scanner import events
 from scanner.model import EventType, Intent, IntentStatus, Reason, StoredTransfer
@@ -27,7 +27,7 @@ _DUE = as_json_rows(
 )
 
 
-async def limited(tx: AsyncConnection, wanted: Sequence[Told], *, now: int) -> list[dict[str, Any]]:
+async def limited(tx: Tx, wanted: Sequence[Told], *, now: int) -> list[dict[str, Any]]:
     """Return the outbox rows of what is told now; the rest is remembered and told together later."""
     if not wanted:
         return []
@@ -46,12 +46,12 @@ async def limited(tx: AsyncConnection, wanted: Sequence[Told], *, now: int) -> l
     return rows
 
 
-async def anything_due(tx: AsyncConnection, *, now: int) -> bool:
+async def anything_due(tx: Tx, *, now: int) -> bool:
     """Say whether `due` would find anything: a read, so that a quiet hour writes nothing."""
     return bool(await fetch_json_rows(tx, _DUE, before=now - INTERVAL_MS, most=1))
 
 
-async def due(tx: AsyncConnection, *, now: int, limit: int) -> list[dict[str, Any]]:
+async def due(tx: Tx, *, now: int, limit: int) -> list[dict[str, Any]]:
     """Return the outbox rows of what has waited for long enough."""
     held = _by_key(await fetch_json_rows(tx, _DUE, before=now - INTERVAL_MS, most=limit))
     owners = await intents.get_many(tx, {key[0] for key in held})
@@ -87,7 +87,7 @@ def _together(intent: Intent, key: Key, newest: StoredTransfer | None, count: in
     return events.summary(intent, EventType(key[1]), newest, now, reason=reason, count=count)
 
 
-async def _put(tx: AsyncConnection, after: Mapping[Key, Summary]) -> None:
+async def _put(tx: Tx, after: Mapping[Key, Summary]) -> None:
     if not after:
         return
     statement = upsert(summaries)

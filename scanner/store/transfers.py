@@ -10,10 +10,10 @@ from itertools import repeat
 from typing import Any, NamedTuple
 
 from sqlalchemy import Boolean, ColumnElement, Text, bindparam, delete, func, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Cursor, Rail, Transfer
 from kernel.store.bulk import Bulk, BulkInsert
+from kernel.store.database import Tx
 from kernel.store.ddl import Whole
 from kernel.store.dialects import (
     Insert,
@@ -84,7 +84,7 @@ _SEVERAL = ("times", "members")
 _ADD = BulkInsert(_add(), (*Transfer._fields, *_MADE, *_SEVERAL))
 
 
-async def add_many(tx: AsyncConnection, judged: Sequence[Judged], *, now: int) -> None:
+async def add_many(tx: Tx, judged: Sequence[Judged], *, now: int) -> None:
     """
     Store what a page found, each transfer with whom it concerns and why it does not count.
 
@@ -118,7 +118,7 @@ _GROW = Bulk(
 )
 
 
-async def grow_many(tx: AsyncConnection, rows: Collection[Grown]) -> None:
+async def grow_many(tx: Tx, rows: Collection[Grown]) -> None:
     """Let rows stand for more transfers of their transaction than before."""
     if not rows:
         return
@@ -136,7 +136,7 @@ async def grow_many(tx: AsyncConnection, rows: Collection[Grown]) -> None:
             await _lead(tx, row.id, row.first)
 
 
-async def _lead(tx: AsyncConnection, row_id: int, first: Transfer) -> None:
+async def _lead(tx: Tx, row_id: int, first: Transfer) -> None:
     """Let a row name another transfer as its first; as one of its own it was taken back, or there is no such row."""
     await tx.execute(
         delete(transfers).where(
@@ -154,7 +154,7 @@ async def _lead(tx: AsyncConnection, row_id: int, first: Transfer) -> None:
     )
 
 
-async def take_over(tx: AsyncConnection, folded: folding.Folded, known: Known) -> None:
+async def take_over(tx: Tx, folded: folding.Folded, known: Known) -> None:
     """
     Let what is back stand in the row it had.
 
@@ -177,7 +177,7 @@ async def take_over(tx: AsyncConnection, folded: folding.Folded, known: Known) -
         await _forget(tx, [row.id for row in known.gone.get((tx_hash, intent_id), ()) if row.set <= names])
 
 
-async def _forget(tx: AsyncConnection, ids: Collection[int]) -> None:
+async def _forget(tx: Tx, ids: Collection[int]) -> None:
     if ids:
         await tx.execute(delete(transfers).where(among(transfers.c.id, "ids")), {"ids": ids})
 
@@ -232,7 +232,7 @@ _STANDING = as_json_rows(
 )
 
 
-async def reconcile(tx: AsyncConnection, chain_id: int, seen: Sequence[Transfer]) -> Known:
+async def reconcile(tx: Tx, chain_id: int, seen: Sequence[Transfer]) -> Known:
     """
     Look up what is stored of these transactions, and mark what stands in another block as reorged.
 
@@ -281,7 +281,7 @@ _PROXIED = as_json_rows(
 )
 
 
-async def proxied(tx: AsyncConnection, chain_id: int, hashes: Collection[str]) -> Counter[folding.StrayKey]:
+async def proxied(tx: Tx, chain_id: int, hashes: Collection[str]) -> Counter[folding.StrayKey]:
     """Return how much intents were paid through the proxy in these transactions, as plain transfers are keyed."""
     moved: Counter[folding.StrayKey] = Counter()
     for tx_hash, token, destination, amount in await fetch_json_rows(tx, _PROXIED, chain=chain_id, hashes=hashes):
@@ -299,7 +299,7 @@ _PLACES = as_json_rows(
 )
 
 
-async def places(tx: AsyncConnection, chain_id: int, hashes: Collection[str]) -> set[tuple[str, str | None]]:
+async def places(tx: Tx, chain_id: int, hashes: Collection[str]) -> set[tuple[str, str | None]]:
     """Return in which blocks transfers of these transactions are stored."""
     return {(row[0], row[1]) for row in await fetch_json_rows(tx, _PLACES, chain=chain_id, hashes=hashes)}
 
@@ -309,7 +309,7 @@ def _of_rail(rail: Rail) -> ColumnElement[bool]:
     return transfers.c.reference.is_not(None) if rail is Rail.PROXY else transfers.c.reference.is_(None)
 
 
-async def blocks_between(tx: AsyncConnection, chain_id: int, rail: Rail, above: int, last: int) -> set[Cursor]:
+async def blocks_between(tx: Tx, chain_id: int, rail: Rail, above: int, last: int) -> set[Cursor]:
     """Return the blocks above one position, up to another, in which transfers of a rail stand."""
     rows = await tx.execute(
         select(transfers.c.block_number, transfers.c.block_hash)
@@ -327,7 +327,7 @@ async def blocks_between(tx: AsyncConnection, chain_id: int, rail: Rail, above: 
     return {Cursor(row[0], row[1]) for row in rows}
 
 
-async def orphan_in(tx: AsyncConnection, chain_id: int, rail: Rail, blocks: Collection[Cursor]) -> list[int]:
+async def orphan_in(tx: Tx, chain_id: int, rail: Rail, blocks: Collection[Cursor]) -> list[int]:
     """Mark what a rail found in blocks that are not canonical any more as reorged; return which rows."""
     if not blocks:
         return []
@@ -348,7 +348,7 @@ async def orphan_in(tx: AsyncConnection, chain_id: int, rail: Rail, blocks: Coll
     return ids
 
 
-async def doubt_above(tx: AsyncConnection, chain_id: int, rail: Rail, position: int) -> int:
+async def doubt_above(tx: Tx, chain_id: int, rail: Rail, position: int) -> int:
     """Have everything of a rail above a position looked at again; return how many rows."""
     result = await tx.execute(
         update(transfers)
@@ -358,7 +358,7 @@ async def doubt_above(tx: AsyncConnection, chain_id: int, rail: Rail, position: 
     return result.rowcount
 
 
-async def lost(tx: AsyncConnection, chain_id: int, limit: int) -> list[tuple[str, str]]:
+async def lost(tx: Tx, chain_id: int, limit: int) -> list[tuple[str, str]]:
     """Return (intent, transaction) of confirmed payments that left the chain and are not back."""
     rows = await tx.execute(
         select(transfers.c.intent_id, transfers.c.tx_hash)
@@ -369,7 +369,7 @@ async def lost(tx: AsyncConnection, chain_id: int, limit: int) -> list[tuple[str
     return [(row[0], row[1]) for row in rows]
 
 
-async def own_anew(tx: AsyncConnection, transfer_id: int, intent_id: str | None, reason: Reason | None) -> None:
+async def own_anew(tx: Tx, transfer_id: int, intent_id: str | None, reason: Reason | None) -> None:
     """Give a transfer that settled nothing to the intent it really belongs to."""
     await tx.execute(
         update(transfers)
@@ -378,7 +378,7 @@ async def own_anew(tx: AsyncConnection, transfer_id: int, intent_id: str | None,
     )
 
 
-async def _orphan(tx: AsyncConnection, ids: Sequence[int]) -> None:
+async def _orphan(tx: Tx, ids: Sequence[int]) -> None:
     if ids:
         await tx.execute(
             update(transfers)
@@ -394,7 +394,7 @@ _OF_INTENTS = as_json_rows(
 )
 
 
-async def of_intents(tx: AsyncConnection, ids: Collection[str]) -> dict[str, list[StoredTransfer]]:
+async def of_intents(tx: Tx, ids: Collection[str]) -> dict[str, list[StoredTransfer]]:
     """Return every transfer of the given intents, in chain order."""
     found: dict[str, list[StoredTransfer]] = {intent_id: [] for intent_id in ids}
     for place, row in enumerate(await fetch_json_rows(tx, _OF_INTENTS, ids=ids)):
@@ -416,7 +416,7 @@ _JUDGED = as_json_rows(
 )
 
 
-async def judged(tx: AsyncConnection, ids: Collection[str], reason: Reason) -> list[StoredTransfer]:
+async def judged(tx: Tx, ids: Collection[str], reason: Reason) -> list[StoredTransfer]:
     """Return the transfers of the given intents that do not count for one reason."""
     rows = await fetch_json_rows(tx, _JUDGED, ids=ids, reason=reason.value)
     return [_transfer(row) for row in rows]
@@ -436,7 +436,7 @@ _HAVING = as_json_rows(
 )
 
 
-async def having(tx: AsyncConnection, ids: Collection[str], reason: Reason) -> set[str]:
+async def having(tx: Tx, ids: Collection[str], reason: Reason) -> set[str]:
     """Return which of the given intents have a transfer that does not count for one reason, however many there are."""
     return {row[0] for row in await fetch_json_rows(tx, _HAVING, ids=ids, reason=reason.value)}
 
@@ -463,20 +463,18 @@ _NEWEST = as_json_rows(
 )
 
 
-async def page(tx: AsyncConnection, intent_id: str, *, after: int, limit: int) -> list[StoredTransfer]:
+async def page(tx: Tx, intent_id: str, *, after: int, limit: int) -> list[StoredTransfer]:
     """Return transfers of an intent, whatever came of them, in the order they were seen."""
     return [_transfer(row) for row in await fetch_json_rows(tx, _PAGE, intent=intent_id, after=after, limit=limit)]
 
 
-async def newest(
-    tx: AsyncConnection, intent_id: str, *, limit: int, tx_hash: str | None = None
-) -> list[StoredTransfer]:
+async def newest(tx: Tx, intent_id: str, *, limit: int, tx_hash: str | None = None) -> list[StoredTransfer]:
     """Return the newest transfers of an intent, or of one transaction of it, in chain order."""
     rows = await fetch_json_rows(tx, _NEWEST, intent=intent_id, hash=tx_hash, limit=limit)
     return sorted(map(_transfer, rows), key=lambda stored: stored.order)
 
 
-async def count_of(tx: AsyncConnection, intent_id: str) -> int:
+async def count_of(tx: Tx, intent_id: str) -> int:
     """Return how many transfers an intent has."""
     total = select(func.coalesce(func.sum(transfers.c.times), 0)).where(
         transfers.c.intent_id.is_not(None), transfers.c.intent_id == intent_id
@@ -501,7 +499,7 @@ _LIKE = as_json_rows(
 )
 
 
-async def alike(tx: AsyncConnection, ids: Collection[str]) -> dict[tuple[str, str], tuple[int, int]]:
+async def alike(tx: Tx, ids: Collection[str]) -> dict[tuple[str, str], tuple[int, int]]:
     """Return how many transfers of intents settle nothing, by intent and reason, and the id of the newest."""
     rows = await fetch_json_rows(tx, _LIKE, ids=ids)
     return {(row[0], row[1]): (row[2], row[3]) for row in rows}
@@ -510,7 +508,7 @@ async def alike(tx: AsyncConnection, ids: Collection[str]) -> dict[tuple[str, st
 _BY_ID = as_json_rows(select(*_STORED).where(among(transfers.c.id, "ids")))
 
 
-async def by_ids(tx: AsyncConnection, ids: Collection[int]) -> dict[int, StoredTransfer]:
+async def by_ids(tx: Tx, ids: Collection[int]) -> dict[int, StoredTransfer]:
     """Return the rows that exist among these."""
     found = map(_transfer, await fetch_json_rows(tx, _BY_ID, ids=ids))
     return {stored.id: stored for stored in found}
@@ -529,12 +527,12 @@ _UNSEEN = as_json_rows(
 )
 
 
-async def unseen(tx: AsyncConnection, chain_id: int, *, tip: int, final: int) -> set[str]:
+async def unseen(tx: Tx, chain_id: int, *, tip: int, final: int) -> set[str]:
     """Return the intents with transfers that stand, deep enough, and that nobody has looked at again yet."""
     return {row[0] for row in await fetch_json_rows(tx, _UNSEEN, chain=chain_id, tip=tip, final=final)}
 
 
-async def set_verdict(tx: AsyncConnection, transfer_id: int, **values: Any) -> None:
+async def set_verdict(tx: Tx, transfer_id: int, **values: Any) -> None:
     """Store what a second look or an allocation made of one transfer."""
     await tx.execute(update(transfers).where(transfers.c.id == transfer_id).values(**values))
 
@@ -549,7 +547,7 @@ _VERIFY = Bulk(
 )
 
 
-async def verify_many(tx: AsyncConnection, seen: Sequence[tuple[int, str | None, int | None]]) -> None:
+async def verify_many(tx: Tx, seen: Sequence[tuple[int, str | None, int | None]]) -> None:
     """Store that transfers were looked at again, as (id, sender, block_time), all in one go."""
     if seen:
         rows, senders, times = zip(*seen, strict=True)
@@ -566,7 +564,7 @@ _ALLOT = Bulk(
 )
 
 
-async def allot_many(tx: AsyncConnection, shares: Sequence[tuple[int, bool, Reason | None, int | None]]) -> None:
+async def allot_many(tx: Tx, shares: Sequence[tuple[int, bool, Reason | None, int | None]]) -> None:
     """Store (id, counted, reason, surplus) of transfers, all in one go."""
     if not shares:
         return
@@ -580,7 +578,7 @@ async def allot_many(tx: AsyncConnection, shares: Sequence[tuple[int, bool, Reas
     await _ALLOT.run(tx, columns)
 
 
-async def mark_settled(tx: AsyncConnection, ids: Sequence[int]) -> None:
+async def mark_settled(tx: Tx, ids: Sequence[int]) -> None:
     """Remember which transfers settled their intent."""
     await tx.execute(update(transfers).where(among(transfers.c.id, "ids")).values(settled=True), {"ids": ids})
 
@@ -626,7 +624,7 @@ def _unmatched(given: frozenset[str]) -> JsonRows:
 
 
 async def unmatched(
-    tx: AsyncConnection, *, chain_id: int | None, reason: Reason | None, after: int, limit: int, last: int = EVERYTHING
+    tx: Tx, *, chain_id: int | None, reason: Reason | None, after: int, limit: int, last: int = EVERYTHING
 ) -> list[StoredTransfer]:
     """
     Return transfers, or parts of them, that settled nothing, in the order they were seen.
@@ -661,7 +659,7 @@ _BEYOND = as_json_rows(
 )
 
 
-async def _merged(tx: AsyncConnection, first: StoredTransfer) -> StoredTransfer:
+async def _merged(tx: Tx, first: StoredTransfer) -> StoredTransfer:
     """Add to a row all later ones of its intent and reason; what did not settle of each is what is added up."""
     merged, after = first, first.id
     while rows := await fetch_json_rows(tx, _BEYOND, intent=first.intent_id, reason=first.reason, after=after):

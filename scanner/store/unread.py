@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from sqlalchemy import delete, func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Rail, UnreadableLog
+from kernel.store.database import Tx
 from kernel.store.dialects import upsert
 from scanner.store.tables import unread_logs
 
@@ -23,7 +23,7 @@ class Remembered(NamedTuple):
     since: int  # unix ms
 
 
-async def put(tx: AsyncConnection, chain_id: int, rail: Rail, logs: Sequence[UnreadableLog], now: int) -> None:
+async def put(tx: Tx, chain_id: int, rail: Rail, logs: Sequence[UnreadableLog], now: int) -> None:
     """Remember logs; what is known already keeps its time."""
     for log in logs:
         row = {"position": log.position, "tx_hash": log.tx_hash or _NOT_KNOWN, "why": log.why[:_MOST_WHY]}
@@ -36,13 +36,13 @@ async def put(tx: AsyncConnection, chain_id: int, rail: Rail, logs: Sequence[Unr
         )
 
 
-async def count(tx: AsyncConnection, chain_id: int, rail: Rail) -> int:
+async def count(tx: Tx, chain_id: int, rail: Rail) -> int:
     """Return how many are remembered of a rail."""
     statement = select(func.count()).where(unread_logs.c.chain_id == chain_id, unread_logs.c.rail == rail)
     return int((await tx.execute(statement)).scalar_one())
 
 
-async def of_chain(tx: AsyncConnection, chain_id: int) -> dict[str, list[Remembered]]:
+async def of_chain(tx: Tx, chain_id: int) -> dict[str, list[Remembered]]:
     """Return what is remembered of a chain by rail, the longest first."""
     columns = unread_logs.c
     rows = await tx.execute(
@@ -56,7 +56,7 @@ async def of_chain(tx: AsyncConnection, chain_id: int) -> dict[str, list[Remembe
     return found
 
 
-async def forget(tx: AsyncConnection, chain_id: int, rail: Rail, log: UnreadableLog) -> None:
+async def forget(tx: Tx, chain_id: int, rail: Rail, log: UnreadableLog) -> None:
     """Forget one that was read."""
     columns = unread_logs.c
     key = (columns.position == log.position, columns.tx_hash == (log.tx_hash or _NOT_KNOWN))

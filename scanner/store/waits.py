@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sqlalchemy import BindParameter, and_, bindparam, case, func, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kernel.store.database import Tx
 from kernel.store.ddl import Whole
 from scanner.model import DeliveryStatus, Priority, WatchStatus
 from scanner.store.tables import attempts, balance_watches, events, summaries
@@ -50,13 +50,13 @@ class ScannerWaits:
     def __init__(self, longest_retry_ms: int) -> None:
         self._longest_ms = longest_retry_ms
 
-    async def move(self, tx: AsyncConnection, *, step_ms: int, now: int) -> None:
+    async def move(self, tx: Tx, *, step_ms: int, now: int) -> None:
         # Forward, what is not counted comes early and harms nothing; the attempts of a webhook are counted.
         statements = (_MOVE_ATTEMPTS, *_MOVE_BACK) if step_ms < 0 else (_MOVE_ATTEMPTS,)
         for statement in statements:
             await tx.execute(statement, {"step": step_ms, "now": min(now, now + step_ms)})
 
-    async def doubt(self, tx: AsyncConnection, *, now: int) -> int:
+    async def doubt(self, tx: Tx, *, now: int) -> int:
         shortened = 0
         for statement in _DOUBTS:
             shortened += (await tx.execute(statement, {"now": now, "longest": self._longest_ms})).rowcount

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import bindparam, func, insert, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kernel.store.bulk import Bulk
+from kernel.store.database import Tx
 from kernel.store.dialects import among, as_json_rows, columns_of, fetch_json_rows, without_index
 from scanner.model import Watch, WatchStatus
 from scanner.store.tables import BaseUnits
@@ -30,13 +30,13 @@ def _watch(values: list[Any]) -> Watch:
 _BY_ID = as_json_rows(select(*_STORED).where(watches.c.watch_id == bindparam("id")))
 
 
-async def get(tx: AsyncConnection, watch_id: str) -> Watch | None:
+async def get(tx: Tx, watch_id: str) -> Watch | None:
     """Return one watch."""
     found = await fetch_json_rows(tx, _BY_ID, id=watch_id)
     return _watch(found[0]) if found else None
 
 
-async def add(tx: AsyncConnection, watch: Watch) -> None:
+async def add(tx: Tx, watch: Watch) -> None:
     """Insert a new watch."""
     await tx.execute(insert(watches).values({column.name: getattr(watch, column.name) for column in watches.columns}))
 
@@ -53,7 +53,7 @@ _DUE = as_json_rows(
 )
 
 
-async def due(tx: AsyncConnection, chain_id: int, now: int, *, limit: int) -> list[Watch]:
+async def due(tx: Tx, chain_id: int, now: int, *, limit: int) -> list[Watch]:
     """Return a chain's watches whose time has come, the longest overdue first."""
     return [_watch(row) for row in await fetch_json_rows(tx, _DUE, chain=chain_id, now=now, most=limit)]
 
@@ -70,7 +70,7 @@ _ACTIVE = as_json_rows(
 )
 
 
-async def active(tx: AsyncConnection, *, after: tuple[int, str], limit: int) -> list[Watch]:
+async def active(tx: Tx, *, after: tuple[int, str], limit: int) -> list[Watch]:
     """Return watches that are being watched, the next to be checked first, after (when, id) of another."""
     when, watch_id = after
     return [_watch(row) for row in await fetch_json_rows(tx, _ACTIVE, when=when, id=watch_id, most=limit)]
@@ -87,7 +87,7 @@ _CHECKED = Bulk(
 )
 
 
-async def checked(tx: AsyncConnection, rows: Sequence[Watch]) -> None:
+async def checked(tx: Tx, rows: Sequence[Watch]) -> None:
     """Write what a check made of watches that are still being watched, all in one go."""
     if not rows:
         return
@@ -104,12 +104,12 @@ _WATCHING = as_json_rows(
 )
 
 
-async def still_watching(tx: AsyncConnection, ids: Collection[str]) -> list[Watch]:
+async def still_watching(tx: Tx, ids: Collection[str]) -> list[Watch]:
     """Return those of these that are still being watched, as they stand now."""
     return [_watch(row) for row in await fetch_json_rows(tx, _WATCHING, ids=ids)]
 
 
-async def stop(tx: AsyncConnection, watch_id: str, now: int) -> bool:
+async def stop(tx: Tx, watch_id: str, now: int) -> bool:
     """Stop a watch that is being watched, or has expired; say whether anything changed."""
     result = await tx.execute(
         update(watches)
@@ -122,7 +122,7 @@ async def stop(tx: AsyncConnection, watch_id: str, now: int) -> bool:
 _COUNTS = as_json_rows(select(watches.c.watch_id, watches.c.change_count).where(among(watches.c.watch_id, "ids")))
 
 
-async def change_counts(tx: AsyncConnection, ids: Collection[str]) -> dict[str, int]:
+async def change_counts(tx: Tx, ids: Collection[str]) -> dict[str, int]:
     """Return how many changes each of these has acknowledged."""
     return dict(await fetch_json_rows(tx, _COUNTS, ids=ids))
 
@@ -140,13 +140,13 @@ _ACKNOWLEDGED = (
 )
 
 
-async def acknowledge(tx: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
+async def acknowledge(tx: Tx, rows: Sequence[dict[str, Any]]) -> None:
     """Advance watches to what their backends have acknowledged: id, new_current_balance, new_change_count, at."""
     if rows:
         await tx.execute(_ACKNOWLEDGED, list(rows))
 
 
-async def count_active(tx: AsyncConnection) -> dict[int, int]:
+async def count_active(tx: Tx) -> dict[int, int]:
     """Return how many watches each chain has."""
     rows = await tx.execute(
         select(watches.c.chain_id, func.count())

@@ -6,8 +6,8 @@ import functools
 from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam, case, func, literal_column, select, text, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kernel.store.database import Tx
 from kernel.store.dialects import JsonRows, among, as_json_rows, fetch_json_rows
 from kernel.store.horizon import EVERYTHING
 from scanner.model import DeliveryStatus
@@ -79,7 +79,7 @@ def _walk(status: DeliveryStatus | None) -> JsonRows:
 
 
 async def page(
-    tx: AsyncConnection,
+    tx: Tx,
     *,
     status: DeliveryStatus | None,
     receiver: str | None,
@@ -123,7 +123,7 @@ _NEWEST_TRIES = (
 )
 
 
-async def get(tx: AsyncConnection, event_id: str) -> tuple[LoggedEvent, str, list[dict[str, Any]]] | None:
+async def get(tx: Tx, event_id: str) -> tuple[LoggedEvent, str, list[dict[str, Any]]] | None:
     """Return an event, its body and its newest tries, the oldest of them first."""
     rows = await fetch_json_rows(tx, _ONE, id=event_id)
     if not rows:
@@ -161,11 +161,11 @@ _SEND_FAILED_AGAIN = (
 )
 
 
-async def send_failed_again(tx: AsyncConnection, receiver: str, now: int) -> int:
+async def send_failed_again(tx: Tx, receiver: str, now: int) -> int:
     """Start a new round for all that failed of a receiver (`host:port`); return how many events that is."""
     return (await tx.execute(_SEND_FAILED_AGAIN, {"receivers": _spelt(receiver), "now": now})).rowcount
 
 
-async def send_again(tx: AsyncConnection, event_id: str, now: int) -> bool:
+async def send_again(tx: Tx, event_id: str, now: int) -> bool:
     """Let an event be due now, a delivered one too; say whether it is. What was superseded is no longer so."""
     return (await tx.execute(_SEND_AGAIN, {"id": event_id, "now": now})).rowcount == 1

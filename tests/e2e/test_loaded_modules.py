@@ -15,7 +15,7 @@ from tests.harness import MERCHANT, ROOT, USDT, environment, process
 
 LIBRARIES = {"web3", "tronpy", "pytoniq", "pytoniq_core"}
 # Where a chain is EVM's and the store a file.
-UNUSED = LIBRARIES | {"eth_abi", "eth_utils", "rlp", "asyncpg"}
+UNUSED = LIBRARIES | {"eth_abi", "eth_utils", "rlp", "asyncpg", "sqlalchemy.orm", "sqlalchemy.ext.asyncio"}
 
 
 @pytest.mark.process

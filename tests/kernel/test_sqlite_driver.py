@@ -40,8 +40,15 @@ def count_crossings(store: OneStepConnection, monkeypatch: pytest.MonkeyPatch) -
 
 
 async def begin(store: OneStepConnection) -> None:
+    store.begin_with("BEGIN")
     async with store.cursor() as cursor:
-        await cursor.execute("BEGIN")
+        await cursor.execute("SELECT 1")
+
+
+async def names(store: OneStepConnection) -> list[str]:
+    async with store.cursor() as cursor:
+        await cursor.execute("SELECT name FROM coins")
+        return [row[0] for row in await cursor.fetchall()]
 
 
 async def test_a_statement_is_one_crossing(store: OneStepConnection, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,33 +60,97 @@ async def test_a_statement_is_one_crossing(store: OneStepConnection, monkeypatch
     assert (list(rows), len(crossings)) == ([(1,)], 1)
 
 
+async def test_a_transaction_begins_with_its_first_statement_and_its_end_is_not_waited_for(
+    store: OneStepConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crossings = count_crossings(store, monkeypatch)
+    await begin(store)
+    assert (store.in_transaction, len(crossings)) == (True, 1)
+
+    goes_on = threading.Event()
+    busy = asyncio.create_task(store._execute(goes_on.wait))
+    await asyncio.sleep(0)  # it is handed over
+    await store.rollback()  # while the thread does something else
+    goes_on.set()
+    await busy
+
+    assert await names(store) == []
+    assert not store.in_transaction
+
+
 async def test_the_end_of_no_transaction_is_no_crossing(
     store: OneStepConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crossings = count_crossings(store, monkeypatch)
-    await store.rollback()
+    store.begin_with("BEGIN IMMEDIATE")
     await store.commit()
-    assert not crossings
-
-    await begin(store)
+    store.begin_with("BEGIN IMMEDIATE")
     await store.rollback()
-    assert len(crossings) == 2
+    await names(store)
+
+    assert len(crossings) == 1
     assert not store.in_transaction
 
 
-async def test_a_transaction_whose_beginning_was_given_up_is_rolled_back(store: OneStepConnection) -> None:
-    """It begins in the thread all the same, after nobody waits for it any more."""
+@pytest.mark.parametrize("many", [False, True])
+async def test_a_statement_that_was_given_up_on_before_it_ran_is_rolled_back(
+    store: OneStepConnection, many: bool
+) -> None:
+    """It runs in the thread all the same, after nobody waits for it any more."""
     goes_on = threading.Event()
     busy = asyncio.create_task(store._execute(goes_on.wait))
-    beginning = asyncio.create_task(store._execute(store._conn.execute, "BEGIN"))
+    store.begin_with("BEGIN IMMEDIATE")
+    cursor = store.cursor()
+    insert = "INSERT INTO coins (name) VALUES (?)"
+    given_up = asyncio.create_task(
+        cursor.executemany(insert, [("USDT",)]) if many else cursor.execute(insert, ("USDT",))
+    )
     await asyncio.sleep(0)  # both are handed over
-    beginning.cancel()
-    await asyncio.wait([beginning])
-    goes_on.set()
+    given_up.cancel()
+    await asyncio.wait([given_up])
 
     await store.rollback()
-
+    goes_on.set()
     await busy
+
+    assert await names(store) == []
+    assert not store.in_transaction
+
+
+async def test_a_beginning_that_failed_is_tried_again(store: OneStepConnection, tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "some.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    store._conn.execute("PRAGMA busy_timeout=0")
+    store.begin_with("BEGIN IMMEDIATE")
+    async with store.cursor() as cursor:
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            await cursor.execute("INSERT INTO coins (name) VALUES ('USDT')")
+        other.execute("ROLLBACK")
+        other.close()
+        await cursor.execute("INSERT INTO coins (name) VALUES ('USDT')")
+        assert store.in_transaction
+    await store.rollback()
+
+    assert await names(store) == []
+
+
+async def test_a_rollback_that_failed_is_done_before_the_next_transaction(
+    store: OneStepConnection, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails() -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    await begin(store)
+    store._conn.rollback = fails  # type: ignore[method-assign]
+    await store.rollback()
+    with pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
+        await begin(store)
+    assert "a transaction could not be rolled back: disk I/O error" in caplog.text
+
+    del store._conn.rollback  # type: ignore[method-assign]
+    await begin(store)
+    await store.rollback()
+    await names(store)
     assert not store.in_transaction
 
 
@@ -135,8 +206,8 @@ async def test_who_waits_in_vain_for_anothers_lock_is_told_that_trying_again_hel
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreBusy, match="database is locked"):
-            async with store.write():
-                pass
+            async with store.write() as tx:
+                await tx.exec_driver_sql("SELECT 1")
         other.close()
         with pytest.raises(StoreError) as wrong:
             async with store.write() as tx:

@@ -242,6 +242,7 @@ async def test_a_connection_that_ends_amid_a_question_holds_no_lock(store_path: 
         async with db.write() as tx:
             raw = (await tx.get_raw_connection()).driver_connection
             assert raw is not None
+            await tx.exec_driver_sql("SELECT 1")  # with which the transaction begins
             plain = raw._conn
             asked = plain.execute("SELECT 1 UNION SELECT 2")
             assert asked.fetchone() == (1,)  # and another one would come

@@ -10,10 +10,9 @@ import orjson
 import pytest
 from sqlalchemy import select
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chains.types import Cursor, Rail, Transfer, Verification, VerificationOutcome
-from kernel.store.database import Database
+from kernel.store.database import Database, Tx
 from scanner import ingest, settlement, verdicts
 from scanner.model import RETURNABLE, EventType, Intent, IntentStatus, Reason, StoredTransfer
 from scanner.page_result import LOGGED, PageResult
@@ -611,7 +610,7 @@ async def test_of_all_that_was_registered_by_a_clock_ahead_only_what_was_paid_ea
     loaded: list[set[str]] = []
     get_many = intents.get_many
 
-    async def spy(tx: AsyncConnection, ids: Collection[str]) -> dict[str, Intent]:
+    async def spy(tx: Tx, ids: Collection[str]) -> dict[str, Intent]:
         loaded.append(set(ids))
         return await get_many(tx, ids)
 

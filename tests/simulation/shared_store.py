@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from kernel.errors import Collision, StoreError, UnknownOutcome
 from kernel.store import database
-from kernel.store.database import SqliteDatabase
+from kernel.store.connection import connected
+from kernel.store.database import SqliteDatabase, Tx
 from kernel.store.postgresql import ConnectionLost, PostgresSettings
 from tests.simulation.loop import PROCESS, SimLoop, SimProcess
 from tests.simulation.machine import EPOCH_S, UNHEARD
@@ -67,7 +67,7 @@ class SharedDatabase(SqliteDatabase):
 
     shared = True
 
-    def __init__(self, writer: AsyncEngine, reader: AsyncEngine, way: Way) -> None:
+    def __init__(self, writer: Engine, reader: Engine, way: Way) -> None:
         super().__init__(writer, reader, _as_store_error)
         self._way = way
 
@@ -75,23 +75,22 @@ class SharedDatabase(SqliteDatabase):
         return self._write()
 
     @asynccontextmanager
-    async def _write(self) -> AsyncIterator[AsyncConnection]:
+    async def _write(self) -> AsyncIterator[Tx]:
         self._reached()
         async with self._lock:
             with self._translated():
-                async with self._writer.connect() as tx:
-                    begun = await tx.begin()
+                async with connected(self._writer) as tx:
                     yield tx
                     self._reached()
                     lost = self._way.lost and _chance() < LOST
                     if lost and _chance() < 0.5:
                         raise UnknownOutcome("the connection was lost before the store was written")
-                    await begun.commit()
+                    await tx.commit()
                     if lost:
                         raise UnknownOutcome("the connection was lost after the store was written")
 
     @asynccontextmanager
-    async def read(self, *, statement_s: float = 0) -> AsyncIterator[AsyncConnection]:
+    async def read(self, *, statement_s: float = 0) -> AsyncIterator[Tx]:
         self._reached()
         async with super().read() as tx:
             yield tx
@@ -138,7 +137,7 @@ async def open_shared(settings: PostgresSettings) -> AsyncIterator[SharedDatabas
         if not isinstance(opened, SqliteDatabase):
             raise TypeError("the store in simulation is a file")
         for engine in (opened._writer, opened._reader):
-            event.listen(engine.sync_engine, "before_cursor_execute", _translate, retval=True)
+            event.listen(engine, "before_cursor_execute", _translate, retval=True)
         yield SharedDatabase(opened._writer, opened._reader, way)
 
 
