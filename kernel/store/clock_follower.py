@@ -74,7 +74,11 @@ class ClockFollower:
         followed = 0
         try:
             async with self._db.write() as tx:
-                await self._waits.move(tx, step_ms=step, now=self._clock.now_ms())
+                now = self._clock.now_ms()
+                if self._doubt_at is not None:
+                    # What was in hand when it was set before: moved once more, it would look like any long wait.
+                    await self._waits.doubt(tx, now=now)
+                await self._waits.move(tx, step_ms=step, now=now)
                 # Until it is committed and known, the earlier time counts: by the later one all that waits is due.
                 followed = min(step, 0)
                 self._clock.follow(followed)

@@ -146,6 +146,24 @@ async def test_what_is_written_by_the_old_time_meanwhile_waits_no_longer_either(
         assert len(await outbox.due(tx, clock.now_ms() + 5000, in_flight=[], limit=9)) == 2
 
 
+@pytest.mark.parametrize("again_s", [FORWARD_S, 2 * FORWARD_S, BACK_S])
+async def test_nor_where_the_clock_is_set_again_before_anybody_looked(
+    db: Database, clock: FakeClock, follower: ClockFollower, again_s: float
+) -> None:
+    clock.set(BACK_S)
+    await follower.look()
+    clock.follow(1200_000)
+    await tried(db, clock, 5)
+    clock.follow(-1200_000)
+    clock.advance(6)
+    clock.set(again_s)
+    await follower.look()
+
+    assert not await is_due(db, clock)
+    clock.advance(5)
+    assert await is_due(db, clock)
+
+
 @pytest.mark.parametrize("wait_s", [5, 1800])
 @pytest.mark.parametrize("back_s", [1200, 365 * 86_400])
 async def test_after_a_start_by_a_clock_that_was_set_back_a_wait_begins_once_more(
