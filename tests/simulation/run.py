@@ -86,8 +86,8 @@ class Result:
 class NotedReceiver(WebhookReceiver):
     """The laboratory's receiver; what came in is noted."""
 
-    def _noted(self, request: web.Request, body: bytes, *, acknowledged: bool) -> ReceivedWebhook:
-        webhook = super()._noted(request, body, acknowledged=acknowledged)
+    def _noted(self, request: web.Request, body: bytes, *, acknowledged: bool, skews: Sequence[int]) -> ReceivedWebhook:
+        webhook = super()._noted(request, body, acknowledged=acknowledged, skews=skews)
         taken = "taken" if acknowledged else "not acknowledged"
         _note(f"webhook {webhook.event_type} of {webhook.intent_id} {taken}")
         return webhook

@@ -54,7 +54,7 @@ class BalanceReceiver(WebhookReceiver):
         super().__init__()
         self.told: list[Told] = []
 
-    def _noted(self, request: web.Request, body: bytes, *, acknowledged: bool) -> ReceivedWebhook:
+    def _noted(self, request: web.Request, body: bytes, *, acknowledged: bool, skews: Sequence[int]) -> ReceivedWebhook:
         event: dict[str, Any] = orjson.loads(body)
         genuine = verify_amn(body, request.headers.get("x-amn-signature", ""), SECRET)
         numbers = (int(event[name]) for name in ("previousBalance", "currentBalance", "delta"))
