@@ -1,0 +1,75 @@
+"""Buyers of a simulation do what no real chain and clock would punish."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.chaos.purchases import PlannedPurchase
+from tests.chaos.schedule import plan
+from tests.simulation import shoppers
+from tests.simulation.shoppers import SimShoppers
+
+NOW = 1_790_000_000
+ANSWER = {
+    "checkoutBlock": {"tokenAddress": "token"},
+    "paymentReference": "0x00",
+    "intent": {"status": "confirmed"},
+}
+
+
+class Chain:
+    """Notes when somebody pays."""
+
+    canonical = staticmethod(str)
+
+    def __init__(self) -> None:
+        self.paid: list[str] = []
+
+    async def now(self) -> int:
+        return NOW
+
+    async def advance_to(self, _: int) -> None:
+        pass
+
+    async def mine(self, _: int) -> None:
+        pass
+
+    def body(self, _: PlannedPurchase, number: int) -> dict[str, Any]:
+        return {"destination": f"address-{number}"}
+
+    async def pay(self, _: PlannedPurchase, order: Any, *__: Any, **___: Any) -> None:
+        self.paid.append(order.intent_id)
+
+
+class Supervisor:
+    """A scanner that knows no time of the chain until it is told."""
+
+    hears = False
+
+    @property
+    def api(self) -> Any:
+        async def call(*_: Any) -> tuple[int, Any]:
+            return 200, ANSWER
+
+        return SimpleNamespace(call=call)
+
+
+async def test_an_address_is_paid_again_once_the_scanner_knows_the_chains_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shoppers, "POLL_S", 0.001)
+    chain, supervisor, receiver = Chain(), Supervisor(), SimpleNamespace(url="http://127.0.0.1:9/hook", skew_s=0)
+    buyers: Any = SimShoppers(supervisor, chain, receiver, plan(1, family="ton"))  # type: ignore[arg-type]
+    purchase = PlannedPurchase(
+        at=0.0, number=1, kind="reused", rail="direct", amount=1000, pauses=(0.0,), talkative=False
+    )
+    buying = asyncio.create_task(buyers.buy(purchase))
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert chain.paid == ["order-1"]
+
+    supervisor.hears = True
+    await buying
+    assert chain.paid == ["order-1", "order-4001"]
