@@ -189,7 +189,10 @@ class WebhookDispatcher:
             await self._claim_lanes(self._lanes, now)
         async with self._db.read() as tx:
             due = await outbox.due(tx, now, in_flight=in_flight, saturated=saturated, limit=BATCH, me=me)
-            later = None if due else await outbox.next_due(tx, in_flight=in_flight, saturated=saturated, me=me)
+            # As many as were asked for: there may be more. Else the next one is waited for, of the same snapshot.
+            full = len(due) == BATCH
+            in_flight |= {event.event_id for event in due}
+            later = None if full else await outbox.next_due(tx, in_flight=in_flight, saturated=saturated, me=me)
         self._more = bool(saturated)
         receivers = {event.receiver for event in due}
         for receiver in receivers - self._queues.keys():
@@ -198,7 +201,7 @@ class WebhookDispatcher:
             self._queues[event.receiver].waiting[Priority(event.priority)].append(event)
         for receiver in receivers:
             self._fill(group, self._queues[receiver])
-        if due or self._has_room(saturated):
+        if full or self._has_room(saturated):
             return 0.0
         # What others queue rings no bell here.
         longest_s = LONGEST_WAIT_S if self._lanes is None else OTHERS_S

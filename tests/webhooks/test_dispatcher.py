@@ -248,6 +248,27 @@ async def test_a_receiver_that_hangs_delays_no_other_and_takes_no_more_than_its_
     assert len(hooks.of("/hook/dead")) == MAX_IN_FLIGHT
 
 
+async def test_the_outbox_is_looked_at_once_for_each_bell(
+    db: Database, clock: FakeClock, hooks: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    look = outbox.due
+
+    async def counted(*asked: Any, **how: Any) -> list[OutboxEvent]:
+        found = await look(*asked, **how)
+        looks.append(len(found))
+        return found
+
+    monkeypatch.setattr(outbox, "due", counted)
+    async with delivering(db, clock) as bench:
+        for number in range(3):
+            (event_id,) = await bench.queue(paid(hooks.url(), f"order-{number}"))
+            await bench.tried(event_id, 1)
+
+    assert sum(looks) == 3
+    assert len(looks) <= 1 + 3, "one at the start, and one each time that something was queued"
+
+
 async def test_a_queue_is_emptied_however_long_it_is(
     bench: DispatcherBench, hooks: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
