@@ -45,7 +45,7 @@ from scanner.store.migrate import SCHEMA, migrate, migrate_postgresql
 from scanner.store.waits import ScannerWaits
 from scanner.upkeep.metrics import ChainTelemetry, Metrics
 from scanner.upkeep.retention import Retention
-from scanner.upkeep.samples import ChainSampler
+from scanner.upkeep.samples import Sampler
 from scanner.upkeep.store_probe import StoreProbe
 from scanner.version import VERSION
 from scanner.watchdog import Watchdog
@@ -83,7 +83,7 @@ class Daemon:
     dispatcher: WebhookDispatcher
     watchers: Mapping[int, BalanceWatcher]
     notices: Mapping[int, NativeDepositDetector]
-    samplers: Mapping[int, ChainSampler]
+    sampler: Sampler
     wakeups: Mapping[str, tuple[Wakeup, float]]
     cluster: Alone | Together
     rates: SharedRates | None  # where other processes use the same store
@@ -108,6 +108,7 @@ class Daemon:
                 webhooks = group.create_task(self.dispatcher.run(), name="webhooks")
                 chores = [
                     group.create_task(self.cluster.lead_housekeeping(self.redelivery.run), name="housekeeping"),
+                    group.create_task(self.sampler.run(), name="samples"),
                     group.create_task(self.registrations.run(), name="registrations"),
                     group.create_task(self.probe.run(), name="store probe"),
                     group.create_task(self.pages.run(), name="payment pages"),
@@ -135,7 +136,6 @@ class Daemon:
         async with asyncio.TaskGroup() as group:
             worker = self.workers[chain_id]
             group.create_task(Watchdog(worker, self.metrics).run(), name=f"watchdog {chain_id}")
-            group.create_task(self.samplers[chain_id].run(), name=f"samples {chain_id}")
             group.create_task(worker.second.run(), name=f"second reading {chain_id}")
             group.create_task(
                 worker.adapter.follow_heads(worker.announced, self.metrics.sockets_of(chain_id)),
@@ -208,7 +208,7 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
         workers = await _open_workers(stack, base)
         base.cluster.workers = workers
         watchers, notices = _watchers(base, workers), _notices(base, workers)
-        samplers = _samplers(base, workers)
+        sampler = Sampler(workers, base.db, base.clock, base.cluster)
         registrations, redelivery = _registrations(base), _redelivery(base)
         services = _services(base, workers, watchers, registrations, redelivery)
         page_limiter = RateLimiter(PAGE_LIMITS, base.clock.elapsed_ms)
@@ -228,8 +228,8 @@ async def open_daemon(settings: Settings, *, clock: Clock | None = None) -> Asyn
             dispatcher=base.dispatcher,
             watchers=watchers,
             notices=notices,
-            samplers=samplers,
-            wakeups=_wakeups(settings, workers, watchers, notices, samplers, redelivery),
+            sampler=sampler,
+            wakeups=_wakeups(settings, workers, watchers, notices, sampler, redelivery),
             cluster=base.cluster,
             rates=_rates(base, [*services.limiters, page_limiter]),
             listening=asyncio.get_running_loop().create_future(),
@@ -460,13 +460,6 @@ def _notices(base: _Base, workers: Mapping[int, ChainWorker]) -> dict[int, Nativ
     }
 
 
-def _samplers(base: _Base, workers: Mapping[int, ChainWorker]) -> dict[int, ChainSampler]:
-    return {
-        chain_id: ChainSampler(worker, base.cluster.database_of(chain_id), base.clock)
-        for chain_id, worker in workers.items()
-    }
-
-
 def access_of(settings: Settings, chain: Chain) -> Access:
     """Return the key and the rate a chain's service is asked with."""
     match chain.chain_type:
@@ -489,7 +482,7 @@ def _wakeups(
     workers: Mapping[int, ChainWorker],
     watchers: Mapping[int, BalanceWatcher],
     notices: Mapping[int, NativeDepositDetector],
-    samplers: Mapping[int, ChainSampler],
+    sampler: Sampler,
     redelivery: Redelivery,
 ) -> dict[str, tuple[Wakeup, float]]:
     polls = {
@@ -500,5 +493,5 @@ def _wakeups(
         f"balances {chain_id}": (watcher.wakeup, settings.balances.tick_s) for chain_id, watcher in watchers.items()
     }
     ticks |= {f"coins {chain_id}": (notice.wakeup, settings.balances.tick_s) for chain_id, notice in notices.items()}
-    ticks |= {f"samples {chain_id}": (sampler.wakeup, SAMPLE_S) for chain_id, sampler in samplers.items()}
-    return {**polls, **ticks, "housekeeping": (redelivery.wakeup, HOUSEKEEPING_S)}
+    chores = {"samples": (sampler.wakeup, SAMPLE_S), "housekeeping": (redelivery.wakeup, HOUSEKEEPING_S)}
+    return {**polls, **ticks, **chores}

@@ -102,6 +102,9 @@ class Cluster(Protocol):
     def leads(self, chain_id: int) -> bool:
         """Say whether this process leads a chain."""
 
+    async def hold(self, tx: Tx, chain_ids: Collection[int]) -> Collection[int]:
+        """Return which chains this process still leads, and keep it so until the transaction ends."""
+
     async def lead(self, chain_id: int, work: Callable[[], Awaitable[None]]) -> None:
         """Do a chain's work whenever this process leads it, for ever."""
 
@@ -142,6 +145,9 @@ class Alone:
 
     def leads(self, chain_id: int) -> bool:  # noqa: ARG002
         return True
+
+    async def hold(self, tx: Tx, chain_ids: Collection[int]) -> Collection[int]:  # noqa: ARG002
+        return chain_ids
 
     async def lead(self, chain_id: int, work: Callable[[], Awaitable[None]]) -> None:  # noqa: ARG002
         await work()
@@ -193,6 +199,11 @@ class Together:
 
     def leads(self, chain_id: int) -> bool:
         return self.leases.term(chain_lock(chain_id)) is not None
+
+    async def hold(self, tx: Tx, chain_ids: Collection[int]) -> Collection[int]:
+        terms = {chain_id: self.leases.term(chain_lock(chain_id)) for chain_id in chain_ids}
+        held = await reports.hold(tx, {chain_lock(chain_id) for chain_id in chain_ids})
+        return [i for i, term in terms.items() if term is not None and held.get(chain_lock(i)) == term]
 
     async def lead(self, chain_id: int, work: Callable[[], Awaitable[None]]) -> None:
         async def begin() -> None:

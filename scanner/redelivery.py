@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 
 from kernel.clock import Clock
 from kernel.logging import fields
-from kernel.store.database import Database
+from kernel.store.database import Database, Tx
 from kernel.tasks.failure_log import FailureLog
 from kernel.tasks.wakeup import Wakeup
 from scanner import events
@@ -52,18 +52,35 @@ class Redelivery:
         while True:
             await self.wakeup.wait()
             try:
-                await self.sweep()
-                await self.tell_together()
-                if self._retention is not None:
-                    await self._retention.run()
+                await self.turn()
                 self._outage.recovered()
             except StoreError as exc:
                 self._outage.failed(str(exc))
 
+    async def turn(self) -> None:
+        """Do what there is to do. What that is, is asked in one read, so that a quiet minute writes nothing."""
+        async with self._leader.read() as tx:
+            given_up = await self._anything_given_up(tx)
+            to_tell = await self._anything_to_tell(tx)
+            old = () if self._retention is None else await self._retention.old(tx)
+        if given_up:
+            await self.sweep()
+        if to_tell:
+            await self.tell_together()
+        for forget in old:
+            await forget()
+
+    async def _anything_given_up(self, tx: Tx) -> bool:
+        before = self._clock.now_ms() - self._retry_ms
+        return self._retry_ms > 0 and await outbox.any_given_up(tx, failed_before=before)
+
     async def tell_together(self) -> int:
         """Queue what was kept back to be told together; return how many events that is."""
         total = 0
-        while await self._anything_to_tell():
+        while True:
+            async with self._leader.read() as tx:
+                if not await self._anything_to_tell(tx):
+                    break
             async with self._leader.write() as tx:
                 await self._leader.lock(tx, *self._locks)  # a page counts what waits to be told as well
                 rows = await summaries.due(tx, now=self._clock.now_ms(), limit=STEP)
@@ -73,9 +90,8 @@ class Redelivery:
             self._on_events()
         return total
 
-    async def _anything_to_tell(self) -> bool:
-        async with self._db.read() as tx:
-            return await summaries.anything_due(tx, now=self._clock.now_ms())
+    async def _anything_to_tell(self, tx: Tx) -> bool:
+        return await summaries.anything_due(tx, now=self._clock.now_ms())
 
     async def sweep(self) -> int:
         """

@@ -9,7 +9,7 @@ from sqlalchemy import literal_column, select, update
 
 from kernel.store.database import Tx
 from kernel.store.ddl import Whole
-from kernel.store.dialects import upsert
+from kernel.store.dialects import among, upsert
 from scanner.model import ChainTime
 from scanner.store.tables import chain_reports as reports
 from scanner.store.tables import leases
@@ -57,6 +57,13 @@ async def tell(tx: Tx, chain_id: int, term: str, lease: str, report: str, chain_
             chain_position=chain_time and chain_time.position,
         )
     )
+
+
+async def hold(tx: Tx, names: Collection[str]) -> dict[str, str | None]:
+    """Return the terms of leases, which nobody takes over until the transaction ends."""
+    # In one order everywhere: two that wait for each other's rows never end.
+    statement = select(leases.c.name, leases.c.term).where(among(leases.c.name, "names")).order_by(leases.c.name)
+    return {row[0]: row[1] for row in await tx.execute(statement.with_for_update(), {"names": names})}
 
 
 async def ask(tx: Tx, chain_id: int) -> int:

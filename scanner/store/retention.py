@@ -93,6 +93,12 @@ async def forget_stray_blocks(tx: Tx, *, before: int, limit: int) -> int:
     return (await tx.execute(statement)).rowcount
 
 
+async def any_old_stray_block(tx: Tx, *, before: int) -> bool:
+    """Say whether `forget_stray_blocks` would find anything."""
+    found = await tx.execute(select(fold_blocks.c.seen_at).where(fold_blocks.c.seen_at < before).limit(1))
+    return found.first() is not None
+
+
 _ENDED = func.coalesce(intents.c.webhook_delivered_at, intents.c.confirmed_at, intents.c.expired_at)
 _UNTOLD = (
     select(events.c.event_id)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 from config.settings import RetentionSettings
 from kernel.clock import Clock
@@ -15,6 +16,7 @@ DAY_MS = 86_400_000
 STEP = 200  # rows in one transaction: whoever registers or pays waits until it is over
 
 T = TypeVar("T", str, int)
+Chore = Callable[[], Awaitable[None]]
 
 
 class Retention:
@@ -42,19 +44,32 @@ class Retention:
         self._metrics = metrics
         self._settings = settings
 
-    async def run(self) -> None:
-        """Forget whatever is old enough by the earlier of both clocks: a host's that is ahead would forget too much."""
+    async def old(self, tx: Tx) -> Sequence[Chore]:
+        """
+        Return what there is to do, most often nothing.
+
+        Old is what is so by the earlier of both clocks: a host's that is ahead would forget too much.
+        """
         on_chain = self._chain_time()
         if on_chain is None:
-            return
+            return ()
         now = min(self._now(), on_chain)
+        chores: list[Chore] = []
         if (before := _before(now, self._settings.events_days)) is not None:
-            await self._walk("events", before, retention.old_events, retention.forget_events)
-            await self._forget_attempts(before)
+            if _any(await retention.old_events(tx, before=before, after=-1, limit=STEP)):
+                chores.append(partial(self._walk, "events", before, retention.old_events, retention.forget_events))
+            if await retention.any_old_attempt(tx, before=before):
+                chores.append(partial(self._forget_attempts, before))
         if (before := _before(now, self._settings.unmatched_days)) is not None:
-            await self._forget_strays(before)
-        if (before := _before(now, self._settings.intents_days)) is not None:
-            await self._forget_intents(before)
+            if await retention.old_strays(tx, before=before, limit=1):
+                chores.append(partial(self._forget_strays, before))
+            if await retention.any_old_stray_block(tx, before=before):
+                chores.append(partial(self._forget_stray_blocks, before))
+        if (before := _before(now, self._settings.intents_days)) is not None and _any(
+            await retention.old_intents(tx, before=before, after=-1, limit=STEP)
+        ):
+            chores.append(partial(self._forget_intents, before))
+        return chores
 
     async def _walk(
         self,
@@ -89,14 +104,14 @@ class Retention:
                 await self._db.lock(tx, *self._locks)
                 gone = await retention.forget_strays(tx, ids)
             self._metrics.forgotten.labels("unmatched").inc(gone)
-        while await self._forget_stray_blocks(before):
-            pass
 
-    async def _forget_stray_blocks(self, before: int) -> bool:
-        """Forget what no row stands for any more; say whether there may be more."""
-        async with self._db.write() as tx:
-            await self._db.lock(tx, *self._locks)
-            return await retention.forget_stray_blocks(tx, before=before, limit=STEP) == STEP
+    async def _forget_stray_blocks(self, before: int) -> None:
+        """Forget what no row stands for any more."""
+        more = True
+        while more:
+            async with self._db.write() as tx:
+                await self._db.lock(tx, *self._locks)
+                more = await retention.forget_stray_blocks(tx, before=before, limit=STEP) == STEP
 
     async def _old_strays(self, before: int) -> list[int]:
         async with self._db.read() as tx:
@@ -107,6 +122,12 @@ class Retention:
             return await retention.forget_intents(tx, ids, before=before)
 
         await self._walk("intents", before, retention.old_intents, forget)
+
+
+def _any(page: tuple[Sequence[Any], int | None]) -> bool:
+    """Say whether a walk that begins with a page has anything to do, there or further on."""
+    old, after = page
+    return bool(old) or after is not None
 
 
 def _before(now: int, days: float) -> int | None:

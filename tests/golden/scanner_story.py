@@ -549,9 +549,9 @@ async def operating(w: RecordedScanner) -> None:
     page = await w.api.ask("GET", "/unmatched?limit=1")
     await w.api.ask("GET", f"/unmatched?limit=1&cursor={page['nextCursor']}")
     await w.api.ask("GET", "/unmatched?reason=odd", status=400)
-    await w.scanner.daemon.samplers[97].sample()
+    await w.scanner.daemon.sampler.sample()
     w.clock.advance(60)
-    await w.scanner.daemon.samplers[97].sample()
+    await w.scanner.daemon.sampler.sample()
     await w.api.ask("GET", "/stats?chainId=97&hours=1")
     for query in ("", "chainId=999", "chainId=97&hours=0", "chainId=97&hours=169", "chainId=97&cursor=a"):
         await w.api.ask("GET", f"/stats?{query}", status=400)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from tests.harness import ROOT
 
 TERM = "the lease row of the chain, with the leader's term"
+TERMS = "the lease rows of the chains, with the leader's terms"
 CHAIN = "the lease row of the chain, by whoever decides about its intents"
 HOUSEKEEPING = "the lease row of housekeeping, with its term, and those of all chains where intents are concerned"
 LANE = "the lane of the receiver, and the lease rows of chains where more than an event changes"
@@ -52,7 +53,7 @@ PROTECTED = {
     "scanner/upkeep/retention.py::Retention._forget_stray_blocks": HOUSEKEEPING,
     "scanner/upkeep/retention.py::Retention._forget_strays": HOUSEKEEPING,
     "scanner/upkeep/retention.py::Retention._walk": HOUSEKEEPING,
-    "scanner/upkeep/samples.py::ChainSampler.sample": TERM,
+    "scanner/upkeep/samples.py::Sampler.sample": TERMS,
     "scanner/upkeep/store_probe.py::StoreProbe._write": STATEMENT,
     "scanner/worker.py::ChainWorker._correct_creations": TERM,
     "scanner/worker.py::ChainWorker._expire": TERM,
@@ -91,7 +92,7 @@ def test_each_write_is_listed_with_what_protects_it() -> None:
 
 def test_leaders_are_given_the_store_that_compares_the_term() -> None:
     text = (ROOT / "scanner" / "app.py").read_text()
-    built = ("ChainWorker", "BalanceWatcher", "NativeDepositDetector", "ChainSampler", "Retention")
+    built = ("ChainWorker", "BalanceWatcher", "NativeDepositDetector", "Retention")
     for name in built:
         made = text[text.index(f"{name}(\n") if f"{name}(\n" in text else text.index(f"{name}(worker") :][:400]
         assert any(each in made for each in DATABASES.values()), name

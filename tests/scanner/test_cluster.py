@@ -8,13 +8,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from chains.errors import ChainUnavailable
 from chains.types import Condition, Head, Rail
 from kernel.clock import SystemClock
 from kernel.errors import StoreError
 from kernel.store.postgresql import PostgresDatabase
-from scanner.cluster import Together
+from scanner.cluster import Together, chain_lock
 from scanner.model import ChainTime
 from scanner.registration.intents import Registrations
 from scanner.upkeep.health import ChainHealth, ChainState, Read, Stuck, Sweep
@@ -141,6 +142,16 @@ async def test_what_was_registered_without_the_chains_time_is_measured_by_the_le
         await until(lambda: "measure" in worker.called)
         task.cancel()
         await asyncio.wait([task])
+
+
+async def test_who_does_not_lead_a_chain_any_more_holds_none(pg: PostgresDatabase) -> None:
+    """As it is before another process's samples of a chain would be overwritten."""
+    async with two(pg) as (leader, _, follower), pg.write() as tx:
+        assert await follower.hold(tx, [CHAIN]) == []
+        assert await leader.hold(tx, [CHAIN]) == [CHAIN]
+        await tx.execute(text("UPDATE leases SET term = 'another' WHERE name = :name"), {"name": chain_lock(CHAIN)})
+        assert leader.leads(CHAIN)  # as far as it knows
+        assert await leader.hold(tx, [CHAIN]) == []
 
 
 async def test_a_worker_begins_anew_whenever_its_chain_is_taken(pg: PostgresDatabase) -> None:

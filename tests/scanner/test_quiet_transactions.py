@@ -1,4 +1,4 @@
-"""What nobody pays on costs the store next to nothing: the transactions of a quiet poll are counted."""
+"""A quiet chain costs the store next to nothing: the transactions of a quiet poll and a quiet minute are counted."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ import pytest
 
 from chains.errors import ChainUnavailable
 from chains.types import Rail
+from config.settings import RetentionSettings
 from kernel.store.database import Database
 from scanner import ingest
 from scanner.model import IntentStatus
+from scanner.redelivery import Redelivery
+from scanner.services import alone
+from scanner.store import samples
+from scanner.upkeep.metrics import Metrics
+from scanner.upkeep.retention import Retention
+from scanner.upkeep.samples import Sampler
 from tests.harness import FakeClock
 from tests.scanner.bench import Bench
 from tests.scanner.facts import CHAIN, LATE_MS, NOW, a_transfer, an_intent
@@ -132,3 +139,22 @@ async def test_a_rail_over_which_nothing_can_be_said_stops_at_its_checkpoint_alo
 def _refuse_replaced(name: str) -> None:
     if name == "replaced":
         raise ChainUnavailable("no endpoint answered")
+
+
+async def test_a_quiet_minute_of_housekeeping_is_one_read(
+    db: Database, clock: FakeClock, counted: Transactions
+) -> None:
+    retention = Retention(db, clock, Metrics(), RetentionSettings(30, 30, 30))
+    chores = Redelivery(db, clock, retry_hours=6, on_events=lambda: None, retention=retention)
+    for _ in range(3):
+        await chores.turn()
+        assert counted.take() == {"read": 1}
+
+
+async def test_all_chains_are_sampled_in_one_write(db: Database, clock: FakeClock, counted: Transactions) -> None:
+    workers = {chain_id: Bench(db, clock).worker for chain_id in (CHAIN, CHAIN + 1, CHAIN + 2)}
+    sampler = Sampler(workers, db, clock, alone(db, clock, workers))
+    await sampler.sample()
+    assert counted.take() == {"write": 1}
+    async with db.read() as tx:
+        assert [len(await samples.since(tx, each, now=NOW + 1, hours=1)) for each in workers] == [1, 1, 1]

@@ -69,6 +69,22 @@ async def test_the_sweep_retries_what_was_given_up_so_many_hours_ago_and_nothing
     assert bench.wakeups == 1
 
 
+@pytest.mark.parametrize(("hours", "retried"), [(6, 1), (0, 0)])
+async def test_a_turn_sweeps_if_anything_was_given_up_so_long_ago(
+    db: Database, clock: FakeClock, hours: float, retried: int
+) -> None:
+    bench = RedeliveryBench(db, clock, retry_hours=hours)
+    await bench.confirmed()
+    await bench.attempted(ok=False)
+    bench.clock.advance(6 * 3600 - 1)
+    await bench.redelivery.turn()
+    assert bench.wakeups == 0
+    bench.clock.advance(1)
+    await bench.redelivery.turn()
+    await bench.redelivery.turn()
+    assert bench.wakeups == retried
+
+
 async def test_the_sweep_can_be_switched_off(db: Database, clock: FakeClock) -> None:
     bench = RedeliveryBench(db, clock, retry_hours=0)
     await bench.confirmed()

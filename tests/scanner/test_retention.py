@@ -14,6 +14,7 @@ from kernel.errors import ConfigError
 from kernel.store.database import Database
 from scanner import events, ingest
 from scanner.model import EventType, Intent, IntentStatus
+from scanner.redelivery import Redelivery
 from scanner.store import intents, outbox, tables, transfers
 from scanner.store.maintenance import check
 from scanner.store.outbox import AttemptRecord
@@ -46,7 +47,8 @@ class RetentionBench:
         chain_time: Callable[[], int | None] | None = None,
     ) -> None:
         settings = RetentionSettings(events_days, unmatched_days, intents_days)
-        await Retention(self.db, self.clock, self.metrics, settings, chain_time=chain_time).run()
+        retention = Retention(self.db, self.clock, self.metrics, settings, chain_time=chain_time)
+        await Redelivery(self.db, self.clock, retry_hours=0, on_events=lambda: None, retention=retention).turn()
 
     def forgotten(self, kind: str) -> float:
         return self.metrics.registry.get_sample_value("amn_scanner_forgotten_total", {"kind": kind}) or 0.0

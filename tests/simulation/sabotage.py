@@ -97,7 +97,7 @@ def head_and_blocks_of_different_nodes() -> None:
 
 def checkpoint_in_its_own_transaction() -> None:
     """It is moved first, and what lies below it is written afterwards."""
-    old = "recorded = await self._record(tx, found, now, head)\n            await self.unread.remember(tx, page.unread)\n            await self._move("
+    old = "recorded = await self._record(tx, found, now, head)\n                    await self.unread.remember(tx, page.unread)\n                    await self._move("
     rewrite(
         rail_reader.RailReader,
         "_store",
