@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 
 from kernel.store.dialects import upsert
-from marketplace.model import OPEN_PAYMENTS, Payment
+from marketplace.model import OPEN_PAYMENTS, Payment, Provider
 from marketplace.store.database import Tx
 from marketplace.store.rows import many
 from marketplace.store.tables import payments, told_transactions
+
+CHUNK = 400  # of a list in one statement
 
 _t = told_transactions.c
 
 
 @dataclass(frozen=True, slots=True)
 class ToldTransaction:
-    """A hash, and when it was first told."""
+    """
+    A hash, when it was first told and looked at last, and what it showed then.
+
+    Nothing more is to be learned of one that has a `settled_at`; without `seen` it cannot be looked at at all.
+    """
 
     tx_hash: str
     told_at: int
+    looked_at: int | None = None
+    seen: Mapping[str, Any] | None = None
+    settled_at: int | None = None
 
 
 async def add(tx: Tx, payment_id: str, tx_hashes: Iterable[str], now: int) -> None:
@@ -31,28 +41,44 @@ async def add(tx: Tx, payment_id: str, tx_hashes: Iterable[str], now: int) -> No
         await tx.execute(upsert(told_transactions).on_conflict_do_nothing(), rows)
 
 
-async def of_payment(tx: Tx, payment_id: str, limit: int) -> list[ToldTransaction]:
+async def of_payment(tx: Tx, payment_id: str) -> list[ToldTransaction]:
     """Return what was told of a payment, oldest first."""
-    found = select(_t.tx_hash, _t.told_at).where(_t.payment_id == payment_id)
-    return await many(tx, found.order_by(_t.told_at, _t.tx_hash).limit(limit), ToldTransaction)
+    found = select(_t.tx_hash, _t.told_at, _t.looked_at, _t.seen, _t.settled_at).where(_t.payment_id == payment_id)
+    return await many(tx, found.order_by(_t.told_at, _t.tx_hash), ToldTransaction)
 
 
-async def unfound(tx: Tx, payment_id: str, limit: int) -> list[str]:
-    """Return what was told of a payment and is not known to be on the chain, oldest first."""
-    found = select(_t.tx_hash).where(_t.payment_id == payment_id, _t.found_at.is_(None))
-    return list((await tx.execute(found.order_by(_t.told_at, _t.tx_hash).limit(limit))).scalars())
+async def set_seen(tx: Tx, payment_id: str, looked: Iterable[ToldTransaction]) -> None:
+    """Note what was seen; what is settled stays as it is."""
+    named = (_t.payment_id == payment_id) & (_t.tx_hash == bindparam("named"))
+    noted = update(told_transactions).where(named, _t.settled_at.is_(None))
+    noted = noted.values(looked_at=bindparam("looked"), seen=bindparam("shown"), settled_at=bindparam("settled"))
+    rows = [
+        {"named": each.tx_hash, "looked": each.looked_at, "shown": each.seen, "settled": each.settled_at}
+        for each in looked
+    ]
+    if rows:
+        await tx.execute(noted, rows)
 
 
-async def set_found(tx: Tx, payment_id: str, tx_hashes: Collection[str], now: int) -> None:
-    """Note what was found on the chain, and looked at."""
-    mine = (_t.payment_id == payment_id) & _t.tx_hash.in_(tx_hashes) & _t.found_at.is_(None)
-    await tx.execute(update(told_transactions).where(mine).values(found_at=now))
+async def settled_of(tx: Tx, payment_id: str, limit: int) -> list[str]:
+    """Return what is settled of a payment that is over and not written down yet."""
+    found = select(_t.tx_hash).where(_t.payment_id == payment_id, _t.settled_at.is_not(None), _t.done_at.is_(None))
+    return list((await tx.execute(found.order_by(_t.settled_at, _t.tx_hash).limit(limit))).scalars())
 
 
-async def of_ended(tx: Tx, told_after: int, limit: int) -> list[Payment]:
-    """Return payments that are over, of which something was told lately and not found; longest unseen first."""
-    told = select(_t.payment_id).where(_t.found_at.is_(None), _t.told_at > told_after)
+async def set_done(tx: Tx, payment_id: str, tx_hashes: Collection[str], now: int) -> None:
+    """Note of which transactions nothing is left to do."""
+    hashes = sorted(tx_hashes)
+    for start in range(0, len(hashes), CHUNK):
+        mine = (_t.payment_id == payment_id) & _t.tx_hash.in_(hashes[start : start + CHUNK]) & _t.done_at.is_(None)
+        await tx.execute(update(told_transactions).where(mine).values(done_at=now))
+
+
+async def of_ended(tx: Tx, providers: Collection[Provider], limit: int) -> list[Payment]:
+    """Return payments of these providers that are over, of which something is left to do; longest unseen first."""
+    told = select(_t.payment_id).where(_t.done_at.is_(None))
     over = select(payments).where(payments.c.id.in_(told), payments.c.status.not_in(OPEN_PAYMENTS))
+    over = over.where(payments.c.provider.in_(providers))
     found = over.order_by(func.coalesce(payments.c.looked_at, 0), payments.c.id).limit(limit)
     # As for open ones: rows are locked here in no order.
     return await many(tx, found.with_for_update(skip_locked=True, key_share=True), Payment)

@@ -53,6 +53,7 @@ class FakeScanner:
         self.public_url: str | None = "https://pay.example.test"
         self.all_transfers: dict[str, list[dict[str, Any]]] = {}  # where an intent shows fewer than there are
         self.transactions: dict[tuple[int, str], dict[str, Any]] = {}  # what happened on its chains, by any hash of it
+        self.untold: dict[str, tuple[int, dict[str, Any]]] = {}  # by transaction: how a question about it ends
         self.given_up: list[str] = []  # what the webhooks were about that it sends no more
         known = orjson.loads((ROOT / "tokens.json").read_bytes())
         self.tokens = [token for token in known if token["chainId"] == BSC_TESTNET]
@@ -182,6 +183,9 @@ class FakeScanner:
     async def _inspect(self, request: web.Request) -> web.Response:
         body = await request.json()
         asked = (body["chainId"], body["txHash"])
+        if asked[1] in self.untold:
+            status, refusal = self.untold[asked[1]]
+            return web.json_response(refusal, status=status)
         unknown = {"chain_id": asked[0], "tx_hash": asked[1], "found": False, "final": False, "transfers": ()}
         nothing = shown(answers.InspectedTransaction, **unknown)
         return response(answers.InspectedTransaction, self.transactions.get(asked, nothing))

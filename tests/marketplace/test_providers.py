@@ -13,7 +13,7 @@ import pytest
 
 from devnet.hosted.request_network import RequestNetworkServer
 from devnet.hosted.shkeeper import ShkeeperServer
-from marketplace.payments.hosted import upstream
+from marketplace.payments.hosted import hosted_provider, upstream
 from marketplace.payments.hosted.request_network import destination_id
 from protocol.wire import Moment
 from tests.harness import USDC, USDT, FakeClock
@@ -560,18 +560,106 @@ async def test_dust_that_was_just_sent_does_not_delay_what_is_deep(deal: HostedP
     assert deal.purchase.entries() == FUNDED
 
 
-@pytest.mark.long
-async def test_more_transactions_than_anybody_adds_up_are_for_a_person(deal: HostedPurchase) -> None:
+@pytest.mark.parametrize(
+    "before", [pytest.param(0, marks=pytest.mark.long), pytest.param(20, marks=pytest.mark.long), 40]
+)
+async def test_dust_a_provider_names_costs_looks_and_holds_nothing_up(
+    deal: HostedPurchase, monkeypatch: pytest.MonkeyPatch, before: int
+) -> None:
+    """Two hundred and one of them once held a sale for a person, for a stranger's dollar."""
+    monkeypatch.setattr(hosted_provider, "MAX_LOOKED", 5)
     await deal.open()
-    for _ in range(200):
-        deal.told(nowhere(), "0")
+    cancel = f"/api/payment/{deal.payment_id}/cancel"
+    for _ in range(before):
+        deal.told(deal.on_chain(1), "0")
+    paid = deal.on_chain(TEN)
+    deal.told(paid, "10")
+    for _ in range(40 - before):
+        deal.told(deal.on_chain(1), "0")
+    deal.told(paid, "10")
+
+    async def sweep() -> int:
+        begun = len(deal.purchase.scanner.calls)
+        deal.purchase.clock.advance(61)
+        await deal.sweep()
+        return deal.purchase.scanner.calls[begun:].count(("POST", "/transactions/inspect"))
+
+    for _ in range(9):
+        assert 0 < await sweep() <= 15  # one look, and two more of one that is over
+        if deal.state()[0] == "completed":
+            break
+        assert deal.state() == ("processing", None, None)  # nobody is told that anything is missing, or wrong
+        assert await deal.purchase.buyer.refused("POST", cancel) == (409, "conflict")
+
+    assert deal.state() == ("completed", "funded", None)
+    left = [await sweep() for _ in range(6)]
+    assert left[-1] == 0
+    ((_, detected), (_, held)) = deal.purchase.entries()
+    beyond = sum(int(amount or 0) for _, amount in deal.recoveries())
+    assert (held, detected + beyond) == (TEN, TEN + 40)  # each unit once
+
+
+@pytest.mark.long
+async def test_what_is_settled_is_not_looked_at_again(deal: HostedPurchase) -> None:
+    await deal.open()
+    for _ in range(3):
+        deal.told(deal.on_chain(1), "0")
+    for _ in range(3):
+        deal.purchase.clock.advance(61)
+        await deal.sweep()
+
+    assert deal.purchase.scanner.calls.count(("POST", "/transactions/inspect")) == 3
+    assert deal.state()[1] == "partial"
+
+
+ANSWERS = {
+    "chain_unavailable": (503, {"error": "no node agrees", "code": "chain_unavailable"}),
+    "too large": (400, {"error": "too many", "code": "invalid_request", "details": {"field": "txHash"}}),
+    "no JSON of ours": (200, {"chainId": 97}),
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("answer", "alone"),
+    [("chain_unavailable", None), ("too large", "broken_answer"), ("no JSON of ours", "broken_answer")],
+)
+async def test_one_transaction_that_nobody_can_look_at_holds_up_no_other(
+    deal: HostedPurchase, answer: str, alone: str | None
+) -> None:
+    """Whoever sends a transaction chooses how large it is, and may let one node alone know of it."""
+    await deal.open()
+    strange = nowhere()
+    deal.purchase.scanner.untold[strange] = ANSWERS[answer]
+    deal.told(strange, "0")
+    deal.purchase.clock.advance(61)
+    await deal.sweep()
+    assert (deal.state()[2], deal.purchase.entries()) == (alone, [])
+
     deal.told(deal.on_chain(TEN), "10")
     deal.purchase.clock.advance(61)
-
     await deal.sweep()
 
+    assert deal.state() == ("completed", "funded", None)
+    assert deal.purchase.entries() == FUNDED
+
+
+@pytest.mark.long
+async def test_more_names_than_are_read_are_for_a_person_unless_enough_is_seen(
+    deal: HostedPurchase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upstream, "MAX_ANSWER", 2_000)
+    await deal.open()
+    for _ in range(20):
+        body = deal.told(nowhere(), "0")
+    deal.purchase.clock.advance(61)
+    await deal.sweep()
     assert deal.state()[2] == "broken_answer"
-    assert deal.purchase.scanner.calls.count(("POST", "/transactions/inspect")) == 0
+
+    paid = deal.on_chain(TEN)
+    await deal.send({**body, "transactions": [{"txid": paid}]})
+
+    assert deal.state() == ("completed", "funded", None)
 
 
 async def test_a_transaction_of_another_chain_is_for_a_person(deal: HostedPurchase) -> None:

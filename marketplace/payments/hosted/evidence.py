@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from marketplace.catalog import Catalog, Chain
@@ -13,6 +13,7 @@ from marketplace.payments.providers import Contradicted, InPart, NothingSeen, Pr
 from marketplace.payments.spelling import normal_event_key
 from marketplace.risk.policy import Reason
 from marketplace.store.inbox import Credit
+from protocol import codec
 from protocol.answers import InspectedTransaction, InspectedTransfer
 
 
@@ -26,13 +27,20 @@ class _Paying:
 
 
 def evidence_of(
-    payment: Payment, chain: Chain, catalog: Catalog, seen: Sequence[InspectedTransaction], *, waited_enough: bool
+    payment: Payment,
+    chain: Chain,
+    catalog: Catalog,
+    seen: Sequence[InspectedTransaction],
+    *,
+    overdue: Collection[str] = (),
+    is_all: bool = True,
 ) -> ProviderStatus:
     """
     Say what of a payment is to be seen.
 
-    What is deep enough is judged as soon as it reaches the price by itself: dust that was sent just now delays nothing.
-    `waited_enough` says that what was named and is not on the chain is for a person by now.
+    What is deep enough is judged as soon as it reaches the price by itself: dust delays nothing, whenever it was sent.
+    `overdue` are those that are for a person by now if they are not on the chain; `is_all` is false where more was
+    named than was looked at: nobody is told then that something is missing, or wrong.
     """
     # What was there before anybody was told to pay is somebody else's money, whoever names it.
     older = [each for each in seen if is_older(each, payment)]
@@ -42,6 +50,8 @@ def evidence_of(
     for part in (deep, paying):
         if sum(each.credit.amount for each in part) >= payment.amount_base:
             return Seen(_observed(payment, part))
+    if not is_all and payment.is_open:
+        return NothingSeen(Reason.TRANSFER_NOT_FOUND, expected=True)
     if paying:
         return InPart(_observed(payment, paying))
     others = [
@@ -57,16 +67,17 @@ def evidence_of(
     if older and not timely:
         detail = f"{payment.provider} says {older[0].tx_hash} paid it, which happened before it was opened"
         return Contradicted(Reason.TRANSFER_NOT_FOUND, detail)
-    return _nothing(payment, timely, waited_enough=waited_enough)
+    return _nothing(payment, timely, overdue)
 
 
-def _nothing(payment: Payment, seen: Sequence[InspectedTransaction], *, waited_enough: bool) -> ProviderStatus:
+def _nothing(payment: Payment, seen: Sequence[InspectedTransaction], overdue: Collection[str]) -> ProviderStatus:
     """Say what follows from transactions of which none moved anything to the payment's address."""
     missing = [each.tx_hash for each in seen if not each.found]
-    if missing and not waited_enough:
+    given_up = [each for each in missing if each in overdue]
+    if missing and not given_up:
         return NothingSeen(Reason.TRANSFER_NOT_FOUND, expected=True)
-    if missing:
-        detail = f"{payment.provider} says {missing[0]} paid it, and the chain has no such transaction"
+    if given_up:
+        detail = f"{payment.provider} says {given_up[0]} paid it, and the chain has no such transaction"
         return Contradicted(Reason.TRANSFER_NOT_FOUND, detail)
     if seen:
         why = "failed" if seen[0].success is False else f"moves nothing to {payment.paid_to}"
@@ -101,8 +112,17 @@ def _pays(payment: Payment, catalog: Catalog, transfer: InspectedTransfer) -> bo
     )
 
 
-def is_told(payment: Payment, chain: Chain, seen: InspectedTransaction) -> bool:
-    """Say whether a transaction is on the chain to stay, so that whatever it moved is judged."""
+def about(payment: Payment, catalog: Catalog, seen: InspectedTransaction) -> InspectedTransaction:
+    """Return what of a transaction has to do with a payment: whoever sends one chooses how much else it moves."""
+    same = catalog.same_address
+    to_it = [each for each in seen.transfers if same(payment.chain_id, each.destination, payment.paid_to)]
+    paying = [each for each in to_it if same(payment.chain_id, each.token, payment.token_address)]
+    others = [each for each in to_it if not same(payment.chain_id, each.token, payment.token_address)]
+    return codec.of(InspectedTransaction, seen, transfers=(*paying, *others[:1]))
+
+
+def is_settled(payment: Payment, chain: Chain, seen: InspectedTransaction) -> bool:
+    """Say whether a transaction is on the chain to stay, so that looking at it again would show the same."""
     failed = seen.success is False and seen.final
     return seen.found and (failed or _confirmations(payment, chain, seen) >= payment.confirmations_required)
 

@@ -5,14 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from addresses import InvalidAddress
-from clients.python.amn_scanner_client import Conflict, NotFound, ScannerClient, ScannerRefused, ScannerUnavailable
-from marketplace.catalog import Catalog
+from clients.python.amn_scanner_client import (
+    BrokenAnswer,
+    Conflict,
+    NotFound,
+    ScannerClient,
+    ScannerRefused,
+    ScannerUnavailable,
+)
+from marketplace.catalog import Catalog, Chain
 from marketplace.model import Payment
-from marketplace.payments.hosted.evidence import evidence_of, is_told
-from marketplace.payments.hosted.upstream import Created, HostedWebhook, Upstream
+from marketplace.payments.hosted.evidence import about, evidence_of, is_settled
+from marketplace.payments.hosted.upstream import Created, HostedWebhook, LongAnswer, Upstream
 from marketplace.payments.inspecting import inspect
 from marketplace.payments.observation import BrokenList
 from marketplace.payments.providers import (
@@ -29,13 +37,24 @@ from marketplace.risk.policy import Reason
 from marketplace.store import addresses, payments, told_transactions
 from marketplace.store.told_transactions import ToldTransaction
 from marketplace.unit_of_work import UnitOfWorkFactory
+from protocol import codec
 from protocol.answers import InspectedTransaction
 
 log = logging.getLogger(__name__)
 
-MAX_TOLD = 200  # transactions of one payment that are looked at; whoever pays chooses how many there are
+MAX_LOOKED = 200  # transactions of one payment in one look; whoever pays chooses how many there are
+MAX_LISTED = 2_000  # of those that are settled, written down in one go
 TOGETHER = 8
+MAX_FAILED = TOGETHER  # questions in one look that nobody answers, after which the others wait for the next one
 PATIENCE_MS = 3_600_000  # after which what was named and is nowhere is for a person
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What is known of what was named, and why some of it, or of the names, could not be had."""
+
+    told: Sequence[ToldTransaction]
+    failed: Sequence[Exception]
 
 
 class HostedProvider:
@@ -82,35 +101,72 @@ class HostedProvider:
     async def status(self, payment: Payment, *, thoroughly: bool) -> ProviderStatus:  # noqa: ARG002 - the Protocol's
         if payment.registered_at is None:
             return NothingSeen(Reason.TRANSFER_NOT_FOUND)
-        told = await self._told(payment)
-        if len(told) > MAX_TOLD:
-            raise BrokenList(f"more than {MAX_TOLD} transactions are said to pay it: a person has to add them up")
-        chain = self._catalog.chains[payment.chain_id]
-        for each in told:
-            if normal_tx_hash(each.tx_hash, chain.chain_type) is None:
-                raise BrokenList(f"{each.tx_hash!r:.80} is no transaction of {chain.name}")
-        seen = await self._inspected(payment, chain.chain_type, [each.tx_hash for each in told])
-        waited = bool(told) and self._units.clock.now_ms() - told[0].told_at >= PATIENCE_MS
-        return evidence_of(payment, chain, self._catalog, seen, waited_enough=waited)
+        named = await self._told(payment)
+        looked = await self._look(payment, named.told)
+        return self._judged(payment, _Look(looked.told, [*looked.failed, *named.failed]))
 
-    async def _told(self, payment: Payment) -> list[ToldTransaction]:
+    def _judged(self, payment: Payment, look: _Look) -> ProviderStatus:
+        """
+        Say what is to be seen, of all that was ever named.
+
+        Whatever else was named beside it, what pays the whole sum by itself is judged: a stranger who sends dust would
+        otherwise say when somebody's payment counts.
+
+        Raises:
+            ScannerUnavailable, ScannerRefused, BrokenList: it is not enough by itself, and there is more.
+        """
+        found = evidence_of(
+            payment,
+            self._chain(payment),
+            self._catalog,
+            [codec.read(InspectedTransaction, each.seen) for each in look.told if each.seen is not None],
+            overdue={each.tx_hash for each in look.told if self._is_overdue(each)},
+            is_all=not look.failed and all(each.seen is not None or each.settled_at is not None for each in look.told),
+        )
+        if isinstance(found, Seen) or (isinstance(found, InPart) and not payment.is_open):
+            return found
+        self._raise_first(payment, look)
+        return found
+
+    def _raise_first(self, payment: Payment, look: _Look) -> None:
+        """Raise what a person has to see, or else why nobody knows now."""
+        for each in look.told:
+            if each.settled_at is not None and each.seen is None:
+                name = self._chain(payment).name
+                raise BrokenList(f"{each.tx_hash!r:.80} is no transaction of {name}, or too large to be looked at")
+        for failure in sorted(look.failed, key=lambda each: not isinstance(each, (BrokenAnswer, BrokenList))):
+            raise failure
+
+    def _chain(self, payment: Payment) -> Chain:
+        return self._catalog.chains[payment.chain_id]
+
+    def _is_overdue(self, told: ToldTransaction) -> bool:
+        return self._units.clock.now_ms() - told.told_at >= PATIENCE_MS
+
+    async def _told(self, payment: Payment) -> _Look:
         """Return every transaction that was ever named: by webhooks, and by the provider when it is asked."""
-        async with self._units.db.read() as tx:
-            known = await told_transactions.of_payment(tx, payment.id, MAX_TOLD + 1)
+        known = await self._known(payment)
         try:
             named = await self._named(payment)
+        except LongAnswer:
+            why = f"{payment.provider} names more transactions than are read: a person has to add them up"
+            return _Look(known, [BrokenList(why)])
         except (ScannerUnavailable, ScannerRefused) as exc:
             if not known:
                 raise
             log.debug("[%s] %s is judged by its webhooks: %s", payment.provider, payment.id, exc)
-            return known
-        new = set(named) - {each.tx_hash for each in known}
+            return _Look(known, [])
+        had = {each.tx_hash for each in known}
+        new = [each for each in named if each not in had]
         if new:
             async with self._units.begin(None) as work:
-                await told_transactions.add(work.tx, payment.id, sorted(new)[: MAX_TOLD + 1], work.now)
-            async with self._units.db.read() as tx:
-                known = await told_transactions.of_payment(tx, payment.id, MAX_TOLD + 1)
-        return known
+                await told_transactions.add(work.tx, payment.id, new, work.now)
+            known = await self._known(payment)
+        return _Look(known, [])
+
+    async def _known(self, payment: Payment) -> list[ToldTransaction]:
+        async with self._units.db.read() as tx:
+            return await told_transactions.of_payment(tx, payment.id)
 
     async def _named(self, payment: Payment) -> list[str]:
         try:
@@ -119,33 +175,68 @@ class HostedProvider:
             return []  # it made it and forgot it, or an empty store answers
         return [self.spelt(payment, each) for each in named]
 
-    async def found_of(self, payment: Payment) -> list[str]:
+    async def late_of(self, payment: Payment) -> tuple[list[str], list[str]]:
         """
-        Return which of the transactions that were named, and not found before, are on the chain to stay.
+        Look at what was named of a payment that is over, and is not settled; what nobody can tell now waits.
 
-        Raises:
-            ScannerUnavailable, ScannerRefused: nothing was learned.
+        Return what is settled and was not written down before, and what is on no chain and not waited for any more.
         """
-        chain = self._catalog.chains[payment.chain_id]
+        look = await self._look(payment, await self._known(payment))
+        gone = [each.tx_hash for each in look.told if each.settled_at is None and self._is_given_up(each)]
         async with self._units.db.read() as tx:
-            waiting = await told_transactions.unfound(tx, payment.id, MAX_TOLD)
-        ours = [each for each in waiting if normal_tx_hash(each, chain.chain_type) is not None]
-        seen = await self._inspected(payment, chain.chain_type, ours)
-        # What is not deep yet is left out where what is deep reaches the price by itself.
-        return [tx_hash for tx_hash, each in zip(ours, seen, strict=True) if is_told(payment, chain, each)]
+            return await told_transactions.settled_of(tx, payment.id, MAX_LISTED), gone
+
+    @staticmethod
+    def _is_given_up(told: ToldTransaction) -> bool:
+        """Say whether it was on no chain when it was looked at long after it was told."""
+        is_missing = told.seen is not None and told.seen.get("found") is False
+        return is_missing and told.looked_at is not None and told.looked_at - told.told_at >= PATIENCE_MS
 
     def spelt(self, payment: Payment, tx_hash: str) -> str:
         """Return a hash in its one spelling; what is none of the chain stays as it is, for a person to see."""
         return normal_tx_hash(tx_hash, self._catalog.chains[payment.chain_id].chain_type) or tx_hash
 
-    async def _inspected(self, payment: Payment, family: str, hashes: Sequence[str]) -> list[InspectedTransaction]:
+    async def _look(self, payment: Payment, told: Sequence[ToldTransaction]) -> _Look:
+        """Look at what is not settled, longest unseen first, and keep what is seen: the next look goes on there."""
         places = asyncio.Semaphore(TOGETHER)
+        looked: dict[str, ToldTransaction] = {}
+        failed: list[Exception] = []
 
-        async def one(tx_hash: str) -> InspectedTransaction:
+        async def one(each: ToldTransaction) -> None:
             async with places:
-                return await inspect(self._scanner, payment.chain_id, family, tx_hash)
+                if len(failed) >= MAX_FAILED:
+                    return
+                try:
+                    looked[each.tx_hash] = await self._looked(payment, each)
+                except (ScannerUnavailable, ScannerRefused) as exc:
+                    failed.append(exc)
+                    # It is the last in turn now: what one of them never tells would hide the others.
+                    looked[each.tx_hash] = replace(each, looked_at=self._units.clock.now_ms())
 
-        return list(await asyncio.gather(*(one(each) for each in hashes)))
+        async with asyncio.TaskGroup() as group:
+            for each in next_to_look_at(told):
+                group.create_task(one(each), name=f"look at {each.tx_hash:.80}")
+        if looked:
+            async with self._units.begin(None) as work:
+                await told_transactions.set_seen(work.tx, payment.id, looked.values())
+        return _Look([looked.get(each.tx_hash, each) for each in told], failed)
+
+    async def _looked(self, payment: Payment, told: ToldTransaction) -> ToldTransaction:
+        """Return a transaction with what it shows now."""
+        chain = self._chain(payment)
+        now = self._units.clock.now_ms()
+        if normal_tx_hash(told.tx_hash, chain.chain_type) is None:
+            return replace(told, looked_at=now, settled_at=now)
+        try:
+            seen = await inspect(self._scanner, payment.chain_id, chain.chain_type, told.tx_hash)
+        except ScannerRefused as exc:
+            if exc.details.get("field") != "txHash":
+                raise
+            log.warning("[%s] %s: %s cannot be looked at: %s", payment.provider, payment.id, told.tx_hash, exc)
+            return replace(told, looked_at=now, settled_at=now)
+        settled = now if is_settled(payment, chain, seen) else None
+        kept = codec.plain(about(payment, self._catalog, seen))
+        return replace(told, looked_at=now, settled_at=settled, seen=kept)
 
     def verify_webhook(self, raw: bytes, headers: Mapping[str, str]) -> HostedWebhook:
         return self.upstream.read_webhook(raw, headers, self._units.clock.wall_ms() // 1000)
@@ -158,8 +249,22 @@ class HostedProvider:
         """
         if payment.registered_at is None:
             return
-        match await self.status(payment, thoroughly=True):
+        try:
+            status = await self.status(payment, thoroughly=True)
+        except BrokenList as exc:
+            status = Contradicted(Reason.BROKEN_ANSWER, str(exc))
+        match status:
             case Seen() | OnItsWay() | Contradicted() | NothingSeen(expected=True):
                 raise Conflict(HTTPStatus.CONFLICT, "conflict", f"{payment.provider} has seen a transfer", {})
             case InPart() | NothingSeen():
                 return
+
+
+def next_to_look_at(told: Sequence[ToldTransaction]) -> list[ToldTransaction]:
+    """
+    Return what is looked at now: what waits longest since it was told or looked at, in whatever order it was told.
+
+    Nobody gets ahead of a payment by sending more: what is sent later is looked at later, and what is settled no more.
+    """
+    waiting = [each for each in told if each.settled_at is None]
+    return sorted(waiting, key=lambda each: (each.looked_at or each.told_at, each.tx_hash))[:MAX_LOOKED]

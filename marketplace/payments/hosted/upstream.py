@@ -16,7 +16,7 @@ from clients.python.amn_scanner_client import NotFound
 from marketplace.model import Payment, Provider
 from marketplace.payments.providers import ProviderRefused, ProviderUnavailable
 
-MAX_ANSWER: Final = 256 * 1024
+MAX_ANSWER: Final = 4 << 20  # some twenty thousand transactions of one payment: whoever pays chooses how many
 TIMEOUT_S = 10.0
 PAUSE_S: Final = 30.0  # after a call that was waited for in vain
 MAX_NAME: Final = 200  # characters of an id or a hash that somebody else chose
@@ -67,6 +67,10 @@ class Upstream(Protocol):
         """Return what a webhook says once it is verified. See `PaymentProvider.verify_webhook`."""
 
 
+class LongAnswer(ProviderUnavailable):
+    """An answer was longer than any is read."""
+
+
 class UpstreamCalls:
     """Calls one API."""
 
@@ -109,7 +113,7 @@ class UpstreamCalls:
         async for piece in response.content.iter_chunked(16 * 1024):
             found += piece
             if len(found) > MAX_ANSWER:
-                raise ProviderUnavailable(f"{self._name} answers more than {MAX_ANSWER // 1024} KB")
+                raise LongAnswer(f"{self._name} answers more than {MAX_ANSWER // 1024} KB")
         return bytes(found)
 
     def _refuse(self, status: int) -> None:

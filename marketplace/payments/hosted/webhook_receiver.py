@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from clients.python.amn_scanner_client import ScannerRefused, ScannerUnavailable
 from marketplace.errors import Refused, not_found
 from marketplace.model import OPEN_PAYMENTS, Payment, PaymentStatus, Provider
-from marketplace.payments.hosted.hosted_provider import MAX_TOLD, PATIENCE_MS, HostedProvider
+from marketplace.payments.hosted.hosted_provider import HostedProvider
 from marketplace.payments.hosted.upstream import HostedWebhook
 from marketplace.payments.providers import ProviderUnavailable
 from marketplace.payments.verification import PaymentVerifier
@@ -83,21 +83,19 @@ class HostedWebhookReceiver:
         A provider may know of a transaction sooner than the node that the scanner asks, and tells of it once.
         """
         async with self._units.begin(None) as work:
-            over = await told_transactions.of_ended(work.tx, work.now - PATIENCE_MS, limit)
+            over = await told_transactions.of_ended(work.tx, list(self._hosted), limit)
             await payments.set_looked_at(work.tx, [payment.id for payment in over], work.now)
         for payment in over:
-            hosted = self._hosted.get(payment.provider)
+            found, gone = await self._hosted[payment.provider].late_of(payment)
             try:
-                found = [] if hosted is None else await hosted.found_of(payment)
-                if not found:
-                    continue
-                await self._verifier.look(payment, thoroughly=True)
+                if found:
+                    await self._verifier.look(payment, thoroughly=True)
             except (ScannerUnavailable, ScannerRefused) as exc:
                 log.debug("[webhook] %s: %s", payment.id, exc)
                 continue
             # Only now: what was noted before it was looked at would be forgotten by a look that failed.
             async with self._units.begin(None) as work:
-                await told_transactions.set_found(work.tx, payment.id, found, work.now)
+                await told_transactions.set_done(work.tx, payment.id, [*found, *gone], work.now)
 
     async def _keep(
         self, hosted: HostedProvider, payment: Payment, told: HostedWebhook, event_id: str, raw: bytes
@@ -107,7 +105,7 @@ class HostedWebhookReceiver:
             named = {"event_id": event_id, "event_type": told.event_type, "payment_id": payment.id}
             if not await inbox.add(work.tx, **named, body=raw.decode("utf-8", "replace"), now=work.now):
                 return False
-            hashes = [hosted.spelt(payment, each) for each in told.tx_hashes[: MAX_TOLD + 1]]
+            hashes = [hosted.spelt(payment, each) for each in told.tx_hashes]
             await told_transactions.add(work.tx, payment.id, hashes, work.now)
             await inbox.set_outcome(work.tx, event_id, inbox.UNREAD)
             return True

@@ -25,8 +25,11 @@ told_transactions = Table(
     Column("payment_id", Text, ForeignKey("payments.id"), primary_key=True),
     Column("tx_hash", StrangersText, primary_key=True),
     Column("told_at", Whole, nullable=False),
-    Column("found_at", Whole),
-    Index("told_unfound", "told_at", **where("found_at IS NULL")),
+    Column("looked_at", Whole),
+    Column("seen", Json),  # what it showed when it was looked at last, as far as the payment is concerned
+    Column("settled_at", Whole),  # since when nothing more is to be learned of it
+    Column("done_at", Whole),  # what became of it after its payment was over is written down
+    Index("told_undone", "payment_id", **where("done_at IS NULL")),
 )
 
 credited_transfers = Table(

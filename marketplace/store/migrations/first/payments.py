@@ -201,11 +201,14 @@ def told_transactions() -> None:
         sa.Column("payment_id", sa.Text, nullable=False),
         sa.Column("tx_hash", sa.Text, nullable=False),
         sa.Column("told_at", Whole, nullable=False),
-        sa.Column("found_at", Whole),
+        sa.Column("looked_at", Whole),
+        sa.Column("seen", sa.Text),
+        sa.Column("settled_at", Whole),
+        sa.Column("done_at", Whole),
         sa.ForeignKeyConstraint(["payment_id"], ["payments.id"]),
         sa.PrimaryKeyConstraint("payment_id", "tx_hash"),
     )
-    op.create_index("told_unfound", "told_transactions", ["told_at"], **where("found_at IS NULL"))
+    op.create_index("told_undone", "told_transactions", ["payment_id"], **where("done_at IS NULL"))
     op.create_index(
         "payments_given_address",
         "payments",
