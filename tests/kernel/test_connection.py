@@ -60,6 +60,14 @@ async def test_a_commit_that_is_refused_leaves_no_transaction_open(store: Sqlite
     assert await count(store) == 1
 
 
+async def test_a_transaction_begins_once_and_holds_all_its_statements(store: SqliteDatabase) -> None:
+    await add(store, "INSERT INTO coins VALUES (1, 'a')", "INSERT INTO coins VALUES (2, 'b')")
+    assert await count(store) == 2
+    with pytest.raises(StoreError, match="UNIQUE"):
+        await add(store, "INSERT INTO coins VALUES (3, 'c')", "INSERT INTO coins VALUES (4, 'a')")
+    assert await count(store) == 2
+
+
 async def test_nothing_is_waited_for_when_a_connection_is_given_back(store: SqliteDatabase) -> None:
     """So nobody can be cancelled there, and it needs no task that goes on by itself."""
     for engine in (store._reader, store._writer):
