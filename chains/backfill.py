@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Generic, NamedTuple, Protocol, TypeVar
@@ -163,7 +163,7 @@ def with_gap(again: RescanResult, destinations: Collection[str], gap: Pruned | N
     """Say of every destination what was not read again, where the endpoint that told the rest lacks it."""
     if gap is None:
         return again
-    return RescanResult(again.transfers, {**dict.fromkeys(destinations, gap_reason(gap)), **again.unread})
+    return replace(again, unread={**dict.fromkeys(destinations, gap_reason(gap)), **again.unread})
 
 
 def _overlap(unread_range: UnreadRange, after: int, until: int) -> bool:

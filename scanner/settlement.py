@@ -24,7 +24,7 @@ from scanner.model import (
     StoredTransfer,
 )
 from scanner.page_result import PageResult
-from scanner.store import intents, outbox, summaries, transfers
+from scanner.store import intents, outbox, summaries, transfers, unread
 from scanner.upkeep.summaries import EACH, Told
 
 log = logging.getLogger(__name__)
@@ -185,12 +185,19 @@ async def settle(
     confirmed: list[Intent] = []
     settled: list[int] = []
     queue: list[dict[str, Any]] = []
+    due: list[tuple[Intent, Allocation, StoredTransfer]] = []
     for intent in (await intents.get_many(tx, ids)).values():
         allocation = allocate(intent.amount, held[intent.intent_id], fee_amount=intent.fee_amount)
-        counted = allocation.counted
-        if intent.status is not IntentStatus.CONFIRMING or allocation.completing_transfer is None:
+        completing = allocation.completing_transfer
+        if intent.status is not IntentStatus.CONFIRMING or completing is None:
             continue
-        if not all(t.key in passed and t.verified for t in counted):
+        if all(t.key in passed and t.verified for t in allocation.counted):
+            due.append((intent, allocation, completing))
+    # What else these moved may belong to the same sum: it is read again at every poll.
+    in_part = await unread.in_part(tx, {t.tx_hash for _, allocation, _ in due for t in allocation.counted})
+    for intent, allocation, completing in due:
+        counted = allocation.counted
+        if any((intent.chain_id, t.tx_hash) in in_part for t in counted):
             continue
         values = evidence(allocation) | {
             "status": IntentStatus.CONFIRMED,
@@ -201,8 +208,8 @@ async def settle(
         after = intent._replace(**values)
         queue += _settled_events(after, allocation, now)
         confirmed.append(after)
-        if allocation.completing_transfer.block_time is not None:
-            recorded.latencies.append(max(0.0, now / 1000 - allocation.completing_transfer.block_time))
+        if completing.block_time is not None:
+            recorded.latencies.append(max(0.0, now / 1000 - completing.block_time))
     recorded.confirmed += confirmed
     if confirmed:
         await intents.confirm_many(tx, confirmed, now)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import delete, func, select
 
 from chains.types import Rail, UnreadableLog
 from kernel.store.database import Tx
-from kernel.store.dialects import upsert
+from kernel.store.dialects import among, as_json_rows, fetch_json_rows, upsert
 from scanner.store.tables import unread_logs
 
 _MOST_WHY = 300  # characters
@@ -54,6 +54,18 @@ async def of_chain(tx: Tx, chain_id: int) -> dict[str, list[Remembered]]:
     for rail, position, tx_hash, why, since in rows:
         found.setdefault(rail, []).append(Remembered(UnreadableLog(position, tx_hash or None, why), since))
     return found
+
+
+_IN_PART = as_json_rows(
+    select(unread_logs.c.chain_id, unread_logs.c.tx_hash).where(among(unread_logs.c.tx_hash, "hashes"))
+)
+
+
+async def in_part(tx: Tx, hashes: Collection[str]) -> set[tuple[int, str]]:
+    """Return of which of these transactions something is remembered that could not be read, with their chains."""
+    if not hashes:
+        return set()
+    return {(chain_id, tx_hash) for chain_id, tx_hash in await fetch_json_rows(tx, _IN_PART, hashes=hashes)}
 
 
 async def forget(tx: Tx, chain_id: int, rail: Rail, log: UnreadableLog) -> None:

@@ -13,14 +13,14 @@ import pytest
 from sqlalchemy import select
 
 from chains.errors import ChainUnavailable
-from chains.types import Cursor, Fork, Head, Rail, Targets, TokenMeta, Transfer, VerificationOutcome
+from chains.types import Cursor, Fork, Head, Rail, Targets, TokenMeta, Transfer, UnreadableLog, VerificationOutcome
 from config.catalog import Token
 from kernel.store.database import Database
 from scanner.confirmer import BATCH, CONFIRM_BATCH
 from scanner.model import EventType, IntentStatus, Reason
 from scanner.reading import rail_reader as rail_module
 from scanner.reading.target_index import REBUILT_S
-from scanner.store import checkpoints, intents, tables
+from scanner.store import checkpoints, intents, tables, unread
 from scanner.upkeep.health import ChainState
 from tests.harness import FakeClock
 from tests.scanner.bench import Bench
@@ -265,6 +265,29 @@ async def test_a_payment_found_gone_at_the_second_look_is_looked_for_again(bench
     assert below is not None
     assert below.position < paid.block_number
     bench.chain.blocks[paid.block_number] = (a_hash("elsewhere"), [held[0]._replace(block_hash=a_hash("elsewhere"))])
+    await bench.worker.poll()
+    assert (await bench.intent()).status is IntentStatus.CONFIRMED
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+async def test_nothing_is_confirmed_by_a_transaction_that_was_read_in_part(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, elsewhere: bool
+) -> None:
+    """What else it paid was listed as paid twice, and the confirmation told a smaller sum."""
+    monkeypatch.setattr("scanner.reading.unread.READ_AGAIN_A_POLL", 0)
+    intent = an_intent()
+    await bench.wait_for(intent)
+    bench.chain.extend()
+    paid = bench.chain.put(a_transfer(intent))
+    bench.chain.extend(20)
+    log = UnreadableLog(paid.block_number, a_hash("another") if elsewhere else paid.tx_hash, "it is one of many")
+    async with bench.db.write() as tx:
+        await unread.put(tx, CHAIN, Rail.PROXY, [log], NOW)
+
+    await bench.worker.poll()
+    assert (await bench.intent()).status is (IntentStatus.CONFIRMED if elsewhere else IntentStatus.CONFIRMING)
+
+    monkeypatch.undo()
     await bench.worker.poll()
     assert (await bench.intent()).status is IntentStatus.CONFIRMED
 

@@ -72,8 +72,7 @@ class PageReader:
             begin=begin,
         )
         end = max(after.position, found.end_ms)
-        unread = tuple(UnreadableLog(time_ms, tx_hash, ONE_OF_ITS_EQUALS) for tx_hash, time_ms in found.by_row.items())
-        return ScanPage(transfers, Cursor(end), time=end // 1000, rows_read=found.rows, unread=unread)
+        return ScanPage(transfers, Cursor(end), time=end // 1000, rows_read=found.rows, unread=told_by_rows(found))
 
     async def token_receipts(
         self, endpoint: Endpoint, *, wanted: Collection[BalanceKey], first: int, last: int
@@ -206,6 +205,11 @@ class PageReader:
         if tx_hash in found.at_time:
             return found.at_time[tx_hash]
         return (await self._blocks.by_number(endpoint, found.at_block[tx_hash])).time_ms
+
+
+def told_by_rows(found: CandidateTransactions) -> tuple[UnreadableLog, ...]:
+    """Return what has to be read again, once `PageReader.transfers` has looked for the receipts."""
+    return tuple(UnreadableLog(time_ms, tx_hash, ONE_OF_ITS_EQUALS) for tx_hash, time_ms in found.by_row.items())
 
 
 def _movement(transfer: Transfer) -> TokenReceipt:

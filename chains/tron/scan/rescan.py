@@ -12,6 +12,7 @@ from chains.tron.blocks import BlocksPruned
 from chains.tron.chain_readers import ChainReaders
 from chains.tron.decode import Block
 from chains.tron.scan.candidates import CandidateTransactions
+from chains.tron.scan.page_reader import told_by_rows
 from chains.types import RescanResult
 
 MAX_ROUNDS = 100  # ranges of blocks, where histories cannot be read
@@ -81,7 +82,8 @@ class Rescanner:
             else:
                 found.take(answer)
                 unread |= dict.fromkeys([destination] if answer.unreadable else [], "a row of it cannot be read")
-        return RescanResult(await self._pages.transfers(endpoint, found, frozenset(destinations)), unread)
+        transfers = await self._pages.transfers(endpoint, found, frozenset(destinations))
+        return RescanResult(transfers, unread, told_by_rows(found))
 
     async def _with_histories(
         self, whole: RescanResult, endpoint: Endpoint, destinations: Sequence[str], first_ms: int, last_ms: int
@@ -94,7 +96,7 @@ class Rescanner:
                 raise
             return whole
         told = {(t.tx_hash, t.event_key): t for t in [*more.transfers, *whole.transfers]}
-        return RescanResult(list(told.values()), whole.unread)
+        return RescanResult(list(told.values()), whole.unread, more.unread_logs)
 
     async def _whole(
         self, endpoint: Endpoint, destinations: Sequence[str], first_ms: int, last_ms: int, begin: Block | None

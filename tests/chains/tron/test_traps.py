@@ -544,6 +544,22 @@ async def test_what_a_row_alone_tells_of_is_read_again_when_its_receipt_is_there
     assert (len(again.transfers), again.unread) == (40, ())
 
 
+async def test_so_is_what_a_second_reading_found_by_a_row_alone(tron):
+    """Only the running scan said so: what a sweep had found was one of forty until the next one, an hour later."""
+    grid = await tron.grid(jsonrpc=False)
+    adapter = await tron.adapter(grid)
+    tron.ledger.advance(30)
+    swarm = tron.ledger.transfers([(USDT, SHOP, 0)] * 40)
+    tron.ledger.settle()
+    grid.unindexed, grid.unindexed_blocks = {swarm}, {tron.ledger.by_id[swarm].block}
+    time_ms = tron.ledger.time_of(swarm)
+
+    again = await adapter.rescan([SHOP], since=time_ms // 1000, until=time_ms // 1000)
+
+    assert len(again.transfers) == 1
+    assert [(log.position, log.tx_hash) for log in again.unread_logs] == [(time_ms, swarm)]
+
+
 async def test_a_receipt_that_is_missing_by_id_is_taken_from_its_block(tron):
     grid = await tron.grid()
     adapter = await tron.adapter(grid)
