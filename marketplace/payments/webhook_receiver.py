@@ -74,10 +74,14 @@ class WebhookReceiver:
             event = read_event(kept.body.encode(), kept.event_id)
             async with self._units.db.read() as tx:
                 payment = await payments.get(tx, kept.payment_id)
-            if payment is None or not isinstance(event, IntentEvent):
-                raise LookupError(f"payment {kept.payment_id} is gone")
+            if payment is None:  # it was forgotten just now, with its webhooks
+                continue
+            if not isinstance(event, IntentEvent):
+                raise TypeError(f"{kept.event_id} is no event of an intent")
             reading = await self._reader.news(payment, event)
             if reading.unlisted:
+                async with self._units.begin(locks.request_of_payment(payment.id)) as work:
+                    await inbox.set_tried(work.tx, kept.event_id, work.now)
                 continue
             async with self._units.begin(locks.request_of_payment(payment.id)) as work:
                 outcome = await intent_news.record(work, payment.id, event, reading, self._family(payment))

@@ -7,13 +7,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
 
 from kernel.store.dialects import upsert
-from marketplace.model import HOSTED, Page
+from marketplace.model import HOSTED, Page, Payment, Provider
 from marketplace.store.database import Tx
 from marketplace.store.rows import many, paged
-from marketplace.store.tables import credited_transfers, payment_transfers, recoveries, webhook_inbox
+from marketplace.store.tables import credited_transfers, payment_transfers, payments, recoveries, webhook_inbox
 
 CHUNK = 400  # of a list in one statement
 MAX_ROWS = 20  # of one payment and reason; the rest is one more row
@@ -92,19 +92,42 @@ async def set_outcome(tx: Tx, event_id: str, outcome: str) -> None:
 
 
 async def unread(tx: Tx, event_types: Collection[str], limit: int) -> list[Kept]:
-    """Return webhooks of these types that are to be judged again, oldest first."""
+    """
+    Return webhooks of these types that are to be judged again, longest untried first.
+
+    Those that never can be judged would otherwise be all there is, once there are as many as are returned.
+    """
     i = webhook_inbox.c
     found = select(i.event_id, i.event_type, i.payment_id, i.body)
     waiting = found.where(i.outcome == UNREAD, i.event_type.in_(event_types))
-    return await many(tx, waiting.order_by(i.received_at, i.event_id).limit(limit), Kept)
+    order = func.coalesce(i.tried_at, i.received_at)
+    return await many(tx, waiting.order_by(order, i.event_id).limit(limit), Kept)
 
 
-async def unread_of_hosted(tx: Tx, limit: int) -> list[Kept]:
-    """Return webhooks of hosted providers that nobody could follow up yet, oldest first."""
+async def set_tried(tx: Tx, event_id: str, now: int) -> None:
+    """Note that a webhook could not be judged just now: others come first the next time."""
+    await tx.execute(update(webhook_inbox).where(webhook_inbox.c.event_id == event_id).values(tried_at=now))
+
+
+async def waiting_for_hosted(tx: Tx, providers: Collection[Provider], limit: int) -> list[Payment]:
+    """Return payments of these providers whose webhooks nobody could follow up yet, longest unseen first."""
+    i, p = webhook_inbox.c, payments.c
+    waiting = select(i.payment_id).where(i.outcome == UNREAD, _is_hosted())
+    found = select(payments).where(p.id.in_(waiting), p.provider.in_(providers))
+    found = found.order_by(func.coalesce(p.looked_at, 0), p.id).limit(limit)
+    # What somebody decides about just now is looked at the next time: rows are locked here in no order.
+    return await many(tx, found.with_for_update(skip_locked=True, key_share=True), Payment)
+
+
+async def unread_of(tx: Tx, payment_id: str, limit: int) -> list[str]:
+    """Return which webhooks of a hosted provider about a payment nobody could follow up yet."""
     i = webhook_inbox.c
-    theirs = or_(*(i.event_type.startswith(f"{each}.", autoescape=True) for each in HOSTED))
-    found = select(i.event_id, i.event_type, i.payment_id, i.body).where(i.outcome == UNREAD, theirs)
-    return await many(tx, found.order_by(i.received_at, i.event_id).limit(limit), Kept)
+    found = select(i.event_id).where(i.payment_id == payment_id, i.outcome == UNREAD, _is_hosted())
+    return list((await tx.execute(found.order_by(i.received_at, i.event_id).limit(limit))).scalars())
+
+
+def _is_hosted() -> ColumnElement[bool]:
+    return or_(*(webhook_inbox.c.event_type.startswith(f"{each}.", autoescape=True) for each in HOSTED))
 
 
 async def latest_received_at(tx: Tx) -> int | None:

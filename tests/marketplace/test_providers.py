@@ -671,6 +671,49 @@ async def test_a_transaction_of_another_chain_is_for_a_person(deal: HostedPurcha
     assert (answer["data"]["funded"], deal.state()[2]) == (False, "broken_answer")
 
 
+async def test_a_payment_that_cannot_be_looked_at_holds_up_no_others(
+    deal: HostedPurchase, fake_scanner: FakeScanner, clock: FakeClock
+) -> None:
+    """A hundred that waited for ever were all that was ever looked at again."""
+    other = HostedPurchase(
+        await accept_purchase(deal.purchase.market, fake_scanner, clock),
+        deal.shkeeper,
+        deal.request_network,
+        "shkeeper",
+    )
+    for each in (deal, other):
+        await each.open()
+    strange = nowhere()
+    fake_scanner.untold[strange] = ANSWERS["chain_unavailable"]
+    assert (await deal.send(deal.told(strange, "0")))[0] == 503
+    fake_scanner.down = True
+    assert (await other.send(other.told(other.on_chain(TEN), "10")))[0] == 503
+    fake_scanner.down = False
+
+    for _ in range(2):
+        await deal.purchase.market.marketplace.sweep._hosted_webhooks.read_again(1)
+        clock.advance(1)
+
+    assert (deal.state()[0], other.state()[0]) == ("pending", "completed")
+
+
+@pytest.mark.long
+async def test_one_look_answers_all_that_was_told_of_a_payment(deal: HostedPurchase) -> None:
+    await deal.open()
+    bodies = [deal.told(deal.on_chain(1), "0") for _ in range(6)]
+    deal.purchase.scanner.down = True
+    for body in bodies:
+        assert (await deal.send(body))[0] == 503
+    deal.purchase.scanner.down = False
+    asked = deal.shkeeper.calls["invoices"]
+
+    await deal.purchase.market.marketplace.sweep._hosted_webhooks.read_again(100)
+
+    assert deal.shkeeper.calls["invoices"] - asked == 1
+    for body in bodies:
+        assert (await deal.send(body))[1]["data"]["outcome"] == "duplicate"
+
+
 # -- webhooks ------------------------------------------------------------------------------------------
 
 

@@ -47,7 +47,7 @@ class RequestNetwork:
         """
         destination = destination_id(payment.chain_id, payment.paid_to, payment.token_address)
         asked = {"requests": [{"destinationId": destination, "amount": payment.amount}], "reference": payment.id}
-        answer = await self._calls.call("POST", "/v2/secure-payments", asked)
+        answer = await self._calls.call("POST", ("v2", "secure-payments"), asked)
         ids = answer.get("requestIds")
         request_id = name_of(ids[0]) if isinstance(ids, list) and len(ids) == 1 else None
         url = answer.get("securePaymentUrl")
@@ -59,7 +59,7 @@ class RequestNetwork:
         return Created(provider_payment_id=request_id, payment_url=url)
 
     async def transactions(self, payment: Payment) -> Sequence[str]:
-        answer = await self._calls.call("GET", f"/v2/request/{payment.provider_payment_id or ''}")
+        answer = await self._calls.call("GET", ("v2", "request", payment.provider_payment_id or ""))
         told = name_of(answer.get("txHash"))
         return [] if told is None else [told]
 

@@ -58,7 +58,7 @@ class Shkeeper:
             "amount": payment.amount,
             "callback_url": self._callback_url(),
         }
-        answer = await self._calls.call("POST", f"/api/v1/{crypto}/payment_request", asked)
+        answer = await self._calls.call("POST", ("api", "v1", crypto, "payment_request"), asked)
         if answer.get("status") != "success":
             # It says so of a wallet that lags and of one that is switched off alike: it is asked again.
             raise ProviderUnavailable(f"SHKeeper cannot take {crypto} now")
@@ -73,7 +73,7 @@ class Shkeeper:
         return Created(provider_payment_id=payment.id, destination=wallet)
 
     async def transactions(self, payment: Payment) -> Sequence[str]:
-        answer = await self._calls.call("GET", f"/api/v1/invoices/{payment.id}")
+        answer = await self._calls.call("GET", ("api", "v1", "invoices", payment.id))
         invoices = answer.get("invoices")
         if not isinstance(invoices, list):
             raise ProviderUnavailable("SHKeeper lists no invoices")

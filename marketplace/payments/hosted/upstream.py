@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from http import HTTPStatus
 from typing import Any, Final, Protocol
+from urllib.parse import quote
 
 import aiohttp
 import orjson
+from yarl import URL
 
 from clients.python.amn_scanner_client import NotFound
 from marketplace.model import Payment, Provider
@@ -77,13 +79,13 @@ class UpstreamCalls:
     def __init__(self, name: Provider, session: aiohttp.ClientSession, url: str, headers: Mapping[str, str]) -> None:
         self._name = name
         self._session = session
-        self._url = url
+        self._url = URL(url)
         self._headers = headers
         self._silent_until = 0.0  # by the clock of the loop
 
-    async def call(self, method: str, path: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
+    async def call(self, method: str, path: Sequence[str], body: Mapping[str, object] | None = None) -> dict[str, Any]:
         """
-        Return the JSON object of a good answer.
+        Return the JSON object of a good answer; `path` are its parts, of which each is one whatever is in it.
 
         Raises:
             NotFound, ProviderRefused, ProviderUnavailable: there is none.
@@ -93,11 +95,13 @@ class UpstreamCalls:
             # A round of a hundred payments would wait for each of them, and everything else for the round.
             raise ProviderUnavailable(f"{self._name} gave no answer just now: it is left alone for a while")
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+        place = "/".join((self._url.raw_path.rstrip("/"), *map(_segment, path)))
+        url = self._url.with_path(place, encoded=True)
         sent = None if body is None else orjson.dumps(body)
         headers = {**self._headers, **({} if sent is None else {"Content-Type": "application/json"})}
         try:
             async with self._session.request(
-                method, self._url + path, data=sent, headers=headers, timeout=timeout, allow_redirects=False
+                method, url, data=sent, headers=headers, timeout=timeout, allow_redirects=False
             ) as response:
                 status, raw = response.status, await self._bounded(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
@@ -137,10 +141,17 @@ class UpstreamCalls:
         return found
 
 
+def _segment(part: str) -> str:
+    """Return a part of a path, where a name that somebody else chose would otherwise lead somewhere else."""
+    if not part.strip("."):
+        raise NotFound(HTTPStatus.NOT_FOUND, "not_found", f"{part!r} names nothing", {})
+    return quote(part, safe="")
+
+
 def name_of(value: object) -> str | None:
     """Return an id or a hash that somebody else chose, when it is one."""
     good = isinstance(value, str) and 0 < len(value) <= MAX_NAME and value.isascii() and value.isprintable()
-    return str(value) if good and " " not in str(value) else None
+    return str(value) if good and " " not in str(value) and str(value).strip(".") else None
 
 
 def same_amount(told: object, agreed: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from clients.python.amn_scanner_client import ScannerRefused, ScannerUnavailable
 from marketplace.errors import Refused, not_found
@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 TEST = "test"
 HELD, LATE = "held", "late"
+MAX_EVENTS = 400  # of one payment that one look answers
 
 
 class HostedWebhookReceiver:
@@ -58,7 +59,7 @@ class HostedWebhookReceiver:
         if not await self._keep(hosted, payment, told, event_id, raw):
             return await self._result(payment, "duplicate")
         try:
-            return await self._look(payment, event_id)
+            return await self._look(payment, [event_id])
         except (ScannerUnavailable, ScannerRefused) as exc:
             log.warning("[%s] %s cannot be looked at now: %s", provider, payment.id, exc)
             raise Refused(
@@ -66,15 +67,21 @@ class HostedWebhookReceiver:
             ) from exc
 
     async def read_again(self, limit: int) -> None:
-        """Look at what could not be looked at when it was told; a provider gives up after a few tries."""
-        async with self._units.db.read() as tx:
-            waiting = await inbox.unread_of_hosted(tx, limit)
-            named = await payments.by_ids(tx, {each.payment_id for each in waiting})
-        for kept in waiting:
+        """
+        Look at what could not be looked at when it was told; a provider gives up after a few tries.
+
+        One look at a payment answers all that was told of it, and those that cannot be looked at take turns.
+        """
+        async with self._units.begin(None) as work:
+            waiting = await inbox.waiting_for_hosted(work.tx, list(self._hosted), limit)
+            await payments.set_looked_at(work.tx, [payment.id for payment in waiting], work.now)
+        for payment in waiting:
+            async with self._units.db.read() as tx:
+                unread = await inbox.unread_of(tx, payment.id, MAX_EVENTS)
             try:
-                await self._look(named[kept.payment_id], kept.event_id)
+                await self._look(payment, unread)
             except (ScannerUnavailable, ScannerRefused) as exc:
-                log.debug("[webhook] %s: %s", kept.payment_id, exc)
+                log.debug("[webhook] %s: %s", payment.id, exc)
 
     async def look_for_late(self, limit: int) -> None:
         """
@@ -110,7 +117,7 @@ class HostedWebhookReceiver:
             await inbox.set_outcome(work.tx, event_id, inbox.UNREAD)
             return True
 
-    async def _look(self, payment: Payment, event_id: str) -> WebhookResult:
+    async def _look(self, payment: Payment, event_ids: Sequence[str]) -> WebhookResult:
         """Look at a payment now, and note what came of it; one that is over as well, since money may be late."""
         looked = await self._verifier.look(payment, thoroughly=True)
         if looked.payment.is_open and looked.payment.registered_at is None:
@@ -118,7 +125,8 @@ class HostedWebhookReceiver:
             raise ProviderUnavailable(f"where {payment.id} is paid is not known yet")
         async with self._units.begin(None) as work:
             outcome = self._outcome(looked.payment, looked.reason)
-            await inbox.set_outcome(work.tx, event_id, outcome)
+            for event_id in event_ids:
+                await inbox.set_outcome(work.tx, event_id, outcome)
         return await self._result(payment, outcome)
 
     @staticmethod

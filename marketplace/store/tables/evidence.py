@@ -92,6 +92,7 @@ webhook_inbox = Table(
     Column("body", StrangersText, nullable=False),
     Column("outcome", Text, nullable=False),
     Column("received_at", Whole, nullable=False),
+    Column("tried_at", Whole),  # when it was judged again last, and could not be
     Index("inbox_payment", "payment_id"),
 )
 

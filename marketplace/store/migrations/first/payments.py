@@ -185,6 +185,7 @@ def payments() -> None:
         sa.Column("body", sa.Text, nullable=False),
         sa.Column("outcome", sa.Text, nullable=False),
         sa.Column("received_at", Whole, nullable=False),
+        sa.Column("tried_at", Whole),
         sa.ForeignKeyConstraint(
             ["payment_id"],
             ["payments.id"],
