@@ -238,16 +238,15 @@ class Together:
             group.create_task(self.leases.run(), name="leases")
             while True:
                 try:
-                    await self._tell()
-                    await self._look()
+                    await self._tell_and_look()
                     self._do_asked(group)
                     self._outage.recovered()
                 except StoreError as exc:
                     self._outage.failed(str(exc))
                 await self._clock.sleep(self.poll_s)
 
-    async def _tell(self) -> None:
-        """Publish what is led; one that another process leads by now keeps what that one told."""
+    async def _tell_and_look(self) -> None:
+        """Publish what is led, where another process does not lead it by now; know what all leaders tell."""
         told = []
         for chain_id in self._chains:
             lease = chain_lock(chain_id)
@@ -256,14 +255,22 @@ class Together:
                 worker = self.workers[chain_id]
                 report = msgspec.json.encode(Published(worker.health, worker.condition())).decode()
                 told.append((chain_id, term, lease, report, worker.chain_time()))
-        if told:
-            async with self._db.write() as tx:
-                for each in told:
-                    await reports.tell(tx, *each)
+        if not told:
+            await self._look()
+            return
+        async with self._db.write() as tx:
+            for each in told:
+                await reports.tell(tx, *each)
+            found, now = await reports.every(tx)
+        self._take(found, now)
 
     async def _look(self) -> None:
         async with self._db.read() as tx:
             found, now = await reports.every(tx)
+        self._take(found, now)
+
+    def _take(self, found: Mapping[int, Report], now: int) -> None:
+        """Know what the leaders tell, as it stood at a moment of the database's clock."""
         at = self._clock.elapsed_ms()
         # As old as they were by the database's clock when they were read.
         aged = {

@@ -15,7 +15,7 @@ from itertools import groupby
 from kernel.clock import Clock
 from kernel.errors import Collision, UnknownOutcome
 from kernel.logging import fields
-from kernel.store.database import Database
+from kernel.store.database import Database, Tx
 from kernel.store.leases import LANE, Leases
 from kernel.tasks.failure_log import FailureLog
 from kernel.tasks.wakeup import Wakeup
@@ -23,7 +23,7 @@ from scanner.cluster import chain_lock
 from scanner.model import EventType, OutboxEvent, Priority
 from scanner.store import outbox
 from scanner.store.errors import StoreError
-from scanner.store.outbox import AttemptRecord
+from scanner.store.outbox import AttemptRecord, Saturated
 from scanner.upkeep.metrics import OUTCOMES, Metrics
 from webhooks.http_sender import Attempt, HttpSender
 from webhooks.schedule import RetrySchedule
@@ -184,15 +184,14 @@ class WebhookDispatcher:
                 saturated.setdefault(priority, []).append(receiver)
         in_flight = {event_id for receiver_queue in self._queues.values() for event_id in receiver_queue.in_flight}
         self._more = False
-        me = None if self._lanes is None else self._lanes.incarnation
-        if self._lanes is not None:
-            await self._claim_lanes(self._lanes, now)
         async with self._db.read() as tx:
-            due = await outbox.due(tx, now, in_flight=in_flight, saturated=saturated, limit=BATCH, me=me)
-            # As many as were asked for: there may be more. Else the next one is waited for, of the same snapshot.
-            full = len(due) == BATCH
-            in_flight |= {event.event_id for event in due}
-            later = None if full else await outbox.next_due(tx, in_flight=in_flight, saturated=saturated, me=me)
+            wanted = await self._unclaimed(tx, now)
+            due, later = ([], None) if wanted else await self._due(tx, now, in_flight, saturated)
+        if self._lanes is not None:
+            await self._claim_lanes(self._lanes, wanted, now)
+        if wanted:  # what is due in lanes that were nobody's is ours only now
+            async with self._db.read() as tx:
+                due, later = await self._due(tx, now, in_flight, saturated)
         self._more = bool(saturated)
         receivers = {event.receiver for event in due}
         for receiver in receivers - self._queues.keys():
@@ -201,17 +200,34 @@ class WebhookDispatcher:
             self._queues[event.receiver].waiting[Priority(event.priority)].append(event)
         for receiver in receivers:
             self._fill(group, self._queues[receiver])
-        if full or self._has_room(saturated):
+        if self._lanes is not None:
+            await self._drop_lanes(self._lanes, wanted, now)  # what was just found to be due is in a queue by now
+        if len(due) == BATCH or self._has_room(saturated):
             return 0.0
         # What others queue rings no bell here.
         longest_s = LONGEST_WAIT_S if self._lanes is None else OTHERS_S
         return longest_s if later is None else min(longest_s, max(0.0, (later - now) / 1000))
 
-    async def _claim_lanes(self, lanes: Leases, now: int) -> None:
-        """Take the lanes of receivers to whom something is due, and give up those in which nothing is left."""
-        alive_since = now - lanes.lease_ms
-        async with self._db.read() as tx:
-            wanted = await outbox.unclaimed(tx, now, me=lanes.incarnation, alive_since=alive_since, limit=BATCH)
+    async def _due(
+        self, tx: Tx, now: int, in_flight: Collection[str], saturated: Saturated
+    ) -> tuple[list[OutboxEvent], int | None]:
+        """Return what is to be sent now, and when the next wants to be, of the same snapshot."""
+        me = None if self._lanes is None else self._lanes.incarnation
+        due = await outbox.due(tx, now, in_flight=in_flight, saturated=saturated, limit=BATCH, me=me)
+        if len(due) == BATCH:  # as many as were asked for: there may be more
+            return due, None
+        taken = {*in_flight, *(event.event_id for event in due)}
+        return due, await outbox.next_due(tx, in_flight=taken, saturated=saturated, me=me)
+
+    async def _unclaimed(self, tx: Tx, now: int) -> set[str]:
+        """Return receivers to whom something is due in lanes that nobody has."""
+        if self._lanes is None:
+            return set()
+        me, alive_since = self._lanes.incarnation, now - self._lanes.lease_ms
+        return await outbox.unclaimed(tx, now, me=me, alive_since=alive_since, limit=BATCH)
+
+    async def _claim_lanes(self, lanes: Leases, wanted: set[str], now: int) -> None:
+        """Take the lanes of receivers to whom something is due."""
         claimed = await lanes.claim(wanted) if wanted else set()
         # Free, and locked all the same: by a process that was stopped while it wrote, and is gone by now.
         self._locked = {receiver: self._locked.get(receiver, now) for receiver in wanted - claimed}
@@ -219,6 +235,9 @@ class WebhookDispatcher:
             if await lanes.take(LANE + receiver):
                 claimed.add(receiver)
         self._claimed |= claimed
+
+    async def _drop_lanes(self, lanes: Leases, wanted: set[str], now: int) -> None:
+        """Give up lanes in which nothing is left."""
         idle = self._claimed - self._queues.keys() - wanted
         if idle and now - self._dropped_at >= IDLE_LANES_MS:
             self._dropped_at = now

@@ -19,7 +19,7 @@ STATEMENT = "one statement, or several of which each is right by itself"
 PROTECTED = {
     "scanner/balance_watcher.py::BalanceWatcher._write": TERM,
     "scanner/cluster.py::Together._answer": STATEMENT,
-    "scanner/cluster.py::Together._tell": STATEMENT,
+    "scanner/cluster.py::Together._tell_and_look": STATEMENT,
     "scanner/cluster.py::Together.join": STATEMENT,
     "scanner/cluster.py::Together.poll": STATEMENT,
     "scanner/confirmer.py::Confirmer._apply": TERM,

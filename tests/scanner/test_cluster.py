@@ -22,6 +22,7 @@ from scanner.upkeep.health import ChainHealth, ChainState, Read, Stuck, Sweep
 from tests.harness import FakeClock
 from tests.scanner.facts import CHAIN, NOW
 from tests.scanner.test_registration import a_draft
+from tests.scanner.transactions import Transactions
 
 
 class Worker:
@@ -142,6 +143,23 @@ async def test_what_was_registered_without_the_chains_time_is_measured_by_the_le
         await until(lambda: "measure" in worker.called)
         task.cancel()
         await asyncio.wait([task])
+
+
+async def test_what_is_told_and_what_others_tell_is_one_transaction(
+    pg: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each process does it once a second, for as long as it runs."""
+    clock = SystemClock()
+    cluster = Together(pg, clock, node_id="one", version="1", lease_s=4, chains=[CHAIN])
+    cluster.workers = {CHAIN: Worker(clock)}
+    await cluster.join()
+    counted = Transactions(pg, monkeypatch)
+    await cluster._tell_and_look()
+    assert counted.take() == {"read": 1}
+    assert await cluster.leases.take(chain_lock(CHAIN))
+    counted.take()
+    await cluster._tell_and_look()
+    assert counted.take() == {"write": 1}
 
 
 async def test_who_does_not_lead_a_chain_any_more_holds_none(pg: PostgresDatabase) -> None:

@@ -35,6 +35,7 @@ from tests.rounds import WHOLE, rounds
 from tests.scanner.facts import CHAIN, LATE_MS, NOW, a_hash, a_transfer, an_intent
 from tests.scanner.test_registration import a_draft
 from tests.scanner.test_services import ServicesBench
+from tests.scanner.transactions import Transactions
 from webhooks.dispatcher import WebhookDispatcher
 from webhooks.http_sender import Attempt
 from webhooks.schedule import RetrySchedule
@@ -187,6 +188,24 @@ class _Client:
         lane[self._process] -= 1
         self._receivers.sent[headers["webhook-id"]] += 1
         return Attempt(ok=True, status=200, latency_ms=1, response="", error=None, retry_after=None, gone=False)
+
+
+async def test_a_deliverer_to_whom_nothing_is_due_asks_the_store_once(
+    pg: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each process asks twice a second, for as long as it runs."""
+    dispatcher = WebhookDispatcher(
+        db=pg,
+        client=_Receivers().of("one"),
+        schedule=RetrySchedule((1.0,)),
+        clock=SystemClock(),
+        metrics=Metrics(),
+        lanes=await joined(pg, "one"),
+    )
+    counted = Transactions(pg, monkeypatch)
+    async with asyncio.TaskGroup() as group:
+        await dispatcher._claim_once(group)
+    assert counted.take() == {"read": 1}
 
 
 async def test_two_deliverers_send_each_event_once_and_never_share_a_lane(pg: PostgresDatabase, races: int) -> None:
