@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
+from apscheduler.executors.debug import DebugExecutor
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from kernel.tasks.wakeup import Wakeup
@@ -19,19 +20,14 @@ from kernel.tasks.wakeup import Wakeup
 CHECK_S = 1.0
 
 
-async def _wake(wakeup: Wakeup) -> None:
-    """Set it in the event loop: a plain function would be called in a thread, where no event may be touched."""
-    wakeup.wake()
-
-
 @contextmanager
 def schedules(wakeups: Mapping[str, tuple[Wakeup, float]]) -> Iterator[None]:
     """Set each named wakeup every so many seconds until the block ends."""
-    scheduler = AsyncIOScheduler(timezone="UTC")
+    # In the event loop and at once: no event may be touched in a thread, and a task that a shutdown cancels before it
+    # began is reported as a failure.
+    scheduler = AsyncIOScheduler(timezone="UTC", executors={"default": DebugExecutor()})
     for name, (wakeup, seconds) in wakeups.items():
-        scheduler.add_job(
-            _wake, "interval", args=[wakeup], seconds=seconds, id=name, coalesce=True, misfire_grace_time=None
-        )
+        scheduler.add_job(wakeup.wake, "interval", seconds=seconds, id=name, coalesce=True, misfire_grace_time=None)
     scheduler.start()
     check = asyncio.create_task(_mend(scheduler), name="schedule")
     try:

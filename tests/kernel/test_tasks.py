@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from datetime import datetime, timedelta, tzinfo
 
 import apscheduler.schedulers.base
@@ -79,6 +80,18 @@ async def test_a_clock_that_is_set_back_silences_no_wakeup(monkeypatch: pytest.M
         await wakeup.wait(0.3)
 
         assert [await wakeup.wait(3) for _ in range(3)] == [True, True, True]
+
+
+@pytest.mark.parametrize("steps", range(8))
+async def test_an_end_in_the_middle_of_a_wakeup_is_no_failure(steps: int, caplog: pytest.LogCaptureFixture) -> None:
+    with schedules({"every": (Wakeup(), 0.001)}):
+        time.sleep(0.002)  # noqa: ASYNC251 - so that it is due
+        for _ in range(steps):
+            await asyncio.sleep(0)
+    for _ in range(8):  # what was cancelled ends, and is reported
+        await asyncio.sleep(0)
+
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 async def test_a_clock_that_was_back_for_a_moment_silences_no_wakeup(monkeypatch: pytest.MonkeyPatch) -> None:
