@@ -19,6 +19,7 @@ from devnet.runner.checks import (
 )
 from devnet.runner.facts import CreditedTransfer, Finding, FindingKind, FlowFailed, Notification
 from devnet.runner.notification_list import FAIL_S, POLL_S, all_notifications
+from devnet.runner.notification_listener import NotificationListener
 from devnet.runner.scenario import LevelContext, Scenario
 
 DRAIN_S = 60.0
@@ -82,27 +83,24 @@ async def _notifications(context: LevelContext, scenarios: Sequence[Scenario]) -
     ours = {scenario.purchase.payment_id for scenario in scenarios}
     found: list[Finding] = []
     for listener in context.listeners.by_user.values():
-        stored = await all_notifications(listener.user, listener.since)
-        if listener.user is context.admin:  # who is notified of other payments, too
-            stored = [note for note in stored if note.about in ours]
-        live = await _all_received(context, listener.user.user_id, stored, ours)
+        live, stored = await _told(context, listener, ours)
         found += recipients.wrong_recipients([*live, *stored]) + repeated(stored) + not_received_live(live, stored)
     return found
 
 
-async def _all_received(
-    context: LevelContext, user_id: str, stored: Sequence[Notification], ours: set[str]
-) -> list[Notification]:
-    """Return the live notifications of a user, once that is everything or it is too late."""
+async def _told(
+    context: LevelContext, listener: NotificationListener, ours: set[str]
+) -> tuple[list[Notification], list[Notification]]:
+    """Return what a user heard and what is stored, once these are the same or it is too late: more may come."""
     began = time.monotonic()
     while True:
-        live = [
-            note
-            for note in context.listeners.by_user[user_id].received
-            if user_id != context.admin.user_id or note.about in ours
-        ]
-        if {note.id for note in live} >= {note.id for note in stored} or time.monotonic() - began > FAIL_S:
-            return live
+        stored = await all_notifications(listener.user, listener.since)
+        live = list(listener.received)
+        if listener.user is context.admin:  # who is notified of other payments, too
+            stored, live = ([note for note in notes if note.about in ours] for notes in (stored, live))
+        same = {note.id for note in live} == {note.id for note in stored}
+        if same or time.monotonic() - began > FAIL_S:
+            return live, stored
         await asyncio.sleep(POLL_S)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -262,6 +263,24 @@ async def test_the_backlog_is_given_time_and_then_reported(monkeypatch: pytest.M
 
     assert [f.kind for f in found] == [FindingKind.BACKLOG]
     assert context.asked > 1
+
+
+async def test_what_is_told_while_the_list_is_read_is_listed_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    note = Notification("1", "buyer", "delivered", "request")
+    listener = SimpleNamespace(user="buyer", since="", received=[])
+    asked = 0
+
+    async def listed(*_: str) -> list[Notification]:
+        nonlocal asked
+        asked += 1
+        listener.received = [note]  # just after its page was read
+        return [note] if asked > 1 else []
+
+    monkeypatch.setattr(judging, "all_notifications", listed)
+    monkeypatch.setattr(judging, "POLL_S", 0.01)
+    context = SimpleNamespace(admin="admin")
+
+    assert await judging._told(context, listener, set()) == ([note], [note])  # type: ignore[arg-type]
 
 
 def test_the_reconciliations_findings_are_ours() -> None:
