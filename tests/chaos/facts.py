@@ -109,6 +109,7 @@ class Outcome:
     rows: tuple[UnmatchedRow, ...]
     coins: tuple[Coin, ...] = ()
     anomalies: tuple[str, ...] = ()  # what should not have happened while it ran
+    late_rows: bool = False  # whether an index showed payments late
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 from addresses.keccak import keccak
@@ -18,6 +19,7 @@ from tests.chaos.facts import ChainTransfer, Coin, Order, Outcome, ReceivedWebho
 CONFIRMED = "payment.confirmed"
 GRACE_S = 60  # after the expiry a payment still counts, by the time of its block
 SETTLED = ("confirmed", "webhook_failed")
+MOST_LATE = 2  # transactions of one order that an index shows late
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,10 @@ class ExpectedState:
     rows_by_key: dict[RowKey, RowTotal] = field(default_factory=lambda: defaultdict(RowTotal))
 
 
-def expected_state(orders: Sequence[Order], transfers: Sequence[ChainTransfer]) -> ExpectedState:
-    """Apply the rules to the canonical chain."""
+def expected_state(
+    orders: Sequence[Order], transfers: Sequence[ChainTransfer], told: Mapping[str, Settlement] = MappingProxyType({})
+) -> ExpectedState:
+    """Apply the rules to the canonical chain; `told` is what was confirmed where an index showed payments late."""
     by_topic = {topic_of(order.reference): order for order in orders if order.rail == "proxy"}
     found = ExpectedState()
     eligible: dict[str, list[ChainTransfer]] = defaultdict(list)
@@ -73,7 +77,8 @@ def expected_state(orders: Sequence[Order], transfers: Sequence[ChainTransfer]) 
             _add_row(found, transfer, order, reason or "")
     for order in orders:
         if not order.unreadable:
-            _add_up(order, eligible[order.intent_id], found)
+            payments = eligible[order.intent_id]
+            _add_up(order, _as_shown(order, payments, told.get(order.intent_id)), found)
     return found
 
 
@@ -111,6 +116,31 @@ def _refusal(transfer: ChainTransfer, order: Order | None) -> str | None:
     return next((reason for reason, holds in reasons.items() if holds), None)
 
 
+def _as_shown(order: Order, payments: list[ChainTransfer], told: Settlement | None) -> list[ChainTransfer]:
+    """
+    Return payments with those last that nobody could know of when the others settled the order.
+
+    What settled goes first. Which rows an index held back until then is not known here: one or two transactions, by
+    which what was told is what the others add up to.
+    """
+    txs = sorted({payment.tx for payment in payments}) if told is not None else []
+    for count in range(MOST_LATE + 1):
+        for late in itertools.combinations(txs, count):
+            shown = [payment for payment in payments if payment.tx not in late]
+            if _settlement(order, shown) == told:
+                return [*shown, *(payment for payment in payments if payment.tx in late)]
+    return payments
+
+
+def _settlement(order: Order, payments: Sequence[ChainTransfer]) -> Settlement | None:
+    received = 0
+    for payment in payments:
+        received += payment.amount
+        if received >= order.amount:
+            return Settlement(payment.tx, received)
+    return None
+
+
 def _add_up(order: Order, payments: Sequence[ChainTransfer], found: ExpectedState) -> None:
     sums = list(itertools.accumulate(payment.amount for payment in payments))
     place = next((place for place, received in enumerate(sums) if received >= order.amount), None)
@@ -136,8 +166,9 @@ def _add_row(
 
 def judge(outcome: Outcome) -> Verdict:
     """Compare the webhooks and what is stored with what the chain says."""
-    expected = expected_state(outcome.orders, outcome.transfers)
     confirmed = [webhook for webhook in outcome.webhooks if webhook.event_type == CONFIRMED and webhook.acknowledged]
+    told = {webhook.intent_id: Settlement(webhook.tx, webhook.received) for webhook in confirmed}
+    expected = expected_state(outcome.orders, outcome.transfers, told if outcome.late_rows else {})
     canonical = {transfer.tx for transfer in outcome.transfers}
     transfers = [row for row in outcome.rows if not of_coin(row)]
     return Verdict(

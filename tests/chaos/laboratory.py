@@ -19,6 +19,7 @@ from tests.chaos.chain_environment import ChainEnvironment
 from tests.chaos.cluster import Cluster, cluster
 from tests.chaos.evm_environment import evm_environment
 from tests.chaos.facts import Outcome, UnmatchedRow, Verdict
+from tests.chaos.indexer_faults import LATE
 from tests.chaos.judge import SETTLED, expected_state, judge, of_coin
 from tests.chaos.purchases import Family
 from tests.chaos.rpc_faults import METHODS
@@ -199,7 +200,8 @@ class Laboratory:
             f"{order.intent_id} was acknowledged and is gone" for order in orders if order.intent_id not in statuses
         ]
         rows = await self._rows()
-        return Outcome(orders, await self.chain_env.transfers(orders), (), statuses, rows, coins)
+        late = any(fault.kind == LATE for fault in self.plan.faults)
+        return Outcome(orders, await self.chain_env.transfers(orders), (), statuses, rows, coins, late_rows=late)
 
     async def _until_coins_listed(self, sent: int) -> None:
         """Wait until as much coin is listed as was sent: a balance is read beside the polls, a moment after a start."""

@@ -194,6 +194,23 @@ def test_money_belongs_to_whoever_held_the_address_when_it_came() -> None:
     assert counts(judge(replace(outcome, transfers=(first, second)))) == (0, 0, 2, 0)
 
 
+@pytest.mark.parametrize("late_rows", [False, True])
+def test_what_an_index_showed_late_is_a_duplicate_of_what_settled(late_rows: bool) -> None:
+    first, second = moved(1, 1000), moved(2, 1000)
+    outcome = Outcome(
+        (BY_PROXY,),
+        (first, second),
+        (webhook(BY_PROXY, 2, 1000),),
+        {"by-proxy": "confirmed"},
+        (listed("tx-1", "0", "by-proxy", "duplicate", 1000),),
+        late_rows=late_rows,
+    )
+    assert counts(judge(outcome)) == ((0, 0, 0, 0) if late_rows else (0, 0, 1, 1))
+    for invented in (webhook(BY_PROXY, 3, 1000), webhook(BY_PROXY, 2, 900)):
+        assert counts(judge(replace(outcome, webhooks=(invented,)))) == (0, 0, 1, 1)
+    assert counts(judge(replace(outcome, rows=()))) == (0, 0, 0 if late_rows else 1, 1)
+
+
 SPAM = tuple(replace(moved(block, 3, token=USDC), tx=f"spam-{block}") for block in range(5, 45))
 
 
