@@ -78,7 +78,7 @@ async def open_adapter(
 ) -> AsyncIterator[TronAdapter]:
     """Open the adapter of one chain; no service is asked before the first call."""
     access = access or Access()
-    urls, others = [_base(url) for url in chain.rpc_urls], [_base(url) for url in access.second]
+    urls, others = [base_of(url) for url in chain.rpc_urls], [base_of(url) for url in access.second]
     if {*map(_place, urls)} & {*map(_place, others)}:
         raise ChainMisconfigured(
             f"chain {chain.chain_id}: TRON_SOLIDITY_URLS names an endpoint that is asked first, and would agree"
@@ -104,7 +104,7 @@ async def open_adapter(
         )
 
 
-def _base(url: str) -> str:
+def base_of(url: str) -> str:
     """Return the base of a service; the address of its JSON-RPC is accepted as well."""
     return url.rstrip("/").removesuffix("/jsonrpc").rstrip("/")
 

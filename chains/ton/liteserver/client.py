@@ -133,6 +133,14 @@ class Conversation:
         self._known = known
         self._chain = chain  # where transactions have to be proven
 
+    @property
+    def newest(self) -> int:
+        """The number of the newest block of the masterchain that it knew when the conversation began."""
+        told = self._client.last.get("seqno")
+        if not isinstance(told, int):
+            raise ChainProtocolError("it does not tell its newest block")
+        return told
+
     async def alive(self) -> None:
         """Ask for anything that every liteserver answers."""
         await self._ask("getMasterchainInfo", {})

@@ -15,7 +15,9 @@ from chains.evm.rpc.client import RpcClient
 from chains.findings import Finding, judge_head, judge_latency, ok, problem, skipped, warning
 from chains.rpc.endpoint import Endpoint, label_of
 from chains.rpc.http_client import open_http
+from chains.second_diagnosis import judge_second
 from chains.token_metadata import disagreement
+from chains.tron.diagnosis import second_looks
 from config.catalog import Chain, ChainType, Token
 
 BALANCES_A_CALL = 50
@@ -67,6 +69,24 @@ class ChainExaminer:
         async with open_http(timeout_s=self._timeout_s, wall=self._wall) as http:
             finding = await socket_finding(http, self._chain, Endpoint(url, label_of(url, index + 1)))
         return [Located(f"{self._chain.name} {label_of(url, index + 1)}", finding)]
+
+    @property
+    def has_second(self) -> bool:
+        """Whether a second source has to say the same."""
+        return bool(self._access.second) or self._access.liteservers is not None
+
+    async def second(self) -> list[Located]:
+        """Return what is found of the endpoints that have to say the same, each beside the first source."""
+        if self._access.liteservers is not None:
+            from chains.ton.liteserver import diagnosis  # noqa: PLC0415 - 20 MB that few need
+
+            looks = await diagnosis.second_looks(self._access.liteservers, timeout_s=self._timeout_s)
+            setting = "TON_LITESERVERS"
+        else:
+            async with open_http(timeout_s=self._timeout_s, wall=self._wall) as http:
+                looks = await second_looks(http, self._chain, self._access.second, self._access.api_key)
+            setting = "TRON_SOLIDITY_URLS"
+        return [Located(f"{self._chain.name} {label}", found) for label, found in judge_second(looks, setting)]
 
     async def contracts(self) -> list[Located]:
         """Return what the chain says of the contracts of the registry."""

@@ -82,6 +82,7 @@ async def _chains(
         )
         looks += [partial(examiner.endpoint, index) for index in range(len(chain.rpc_urls))]
         looks += [partial(examiner.socket, index) for index in range(len(access_of(settings, chain).sockets))]
+        looks += [examiner.second] * examiner.has_second
         looks.append(examiner.contracts)
     slots, done = asyncio.Semaphore(AT_ONCE), 0
 

@@ -9,6 +9,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from devnet.evm.anvil import Anvil
 from devnet.evm.faulty_rpc import FaultyRpc
 from devnet.evm.head_server import head_server
 from devnet.receiver import Receiver
+from devnet.ton.liteserver import Liteserver
 from devnet.ton.toncenter import TonCenter
 from devnet.tron.ledger import TronLedger
 from devnet.tron.trongrid import TronGrid
@@ -304,6 +306,58 @@ async def test_the_services_of_the_other_families_are_looked_at(tmp_path: Path) 
     said = [f.advice for _, f in broken if f.verdict is PROBLEM]
     assert len(said) == 2
     assert all("correct it in T" in sentence for sentence in said)
+
+
+class Forked(TronLedger):
+    """The same moments, in blocks of another chain with the same beginning."""
+
+    def block_id(self, number: int) -> str:
+        found = super().block_id(number)
+        return found if number == 0 else found[:-1] + ("0" if found[-1] != "0" else "1")
+
+
+async def second_lines(env: dict[str, str]) -> list[tuple[Verdict, str, str]]:
+    """Return what is said of second sources."""
+    found = await examine(env, None)
+    return [(f.verdict, f.found, f.advice) for _, f in found if f.what == "second source"]
+
+
+async def test_second_nodes_of_tron_are_held_against_the_first(tmp_path: Path) -> None:
+    now = int(time.time() * 1000)
+    ledger, fork = TronLedger.until(now), Forked.until(now)
+    async with AsyncExitStack() as stack:
+        tron, same, forked, late = [
+            await stack.enter_async_context(TronGrid(each))
+            for each in (ledger, ledger, fork, TronLedger.until(now - 300_000))
+        ]
+        env = env_of(tmp_path, NOWHERE, SCANNER_ENABLED_CHAINS="728126428") | {"TRONGRID_URL": tron.url}
+        ((agrees, said, _),) = await second_lines(env | {"TRON_SOLIDITY_URLS": same.url})
+        one_is_away = await second_lines(env | {"TRON_SOLIDITY_URLS": f"{same.url},{NOWHERE}"})
+        ((away, _, advice),) = await second_lines(env | {"TRON_SOLIDITY_URLS": NOWHERE})
+        ((other, _, differs),) = await second_lines(env | {"TRON_SOLIDITY_URLS": forked.url})
+        ((behind, _, waits),) = await second_lines(env | {"TRON_SOLIDITY_URLS": late.url})
+
+    assert (agrees, said.endswith(", 0 s behind"), said.startswith("agrees on block ")) == (OK, True, True)
+    assert [verdict for verdict, _, _ in one_is_away] == [OK, WARNING]
+    assert (away, other, behind) == (PROBLEM, PROBLEM, WARNING)
+    assert "s behind the first source, and payments are confirmed so much later" in waits
+    assert advice.endswith(
+        "correct it in TRON_SOLIDITY_URLS, or take it out. No payment is confirmed while none of them answers."
+    )
+    assert "is another one than the first source's" in differs
+
+
+async def test_liteservers_are_asked_for_their_newest_block(tmp_path: Path) -> None:
+    listed = tmp_path / "global.config.json"
+    async with TonCenter() as ton, Liteserver(ton.ledger) as server:
+        listed.write_bytes(Liteserver.config(server))
+        env = env_of(tmp_path, NOWHERE, SCANNER_ENABLED_CHAINS="1100", TON_LITESERVERS=str(listed))
+        ((verdict, said, _),) = await second_lines(env | {"TONCENTER_URL": ton.url})
+        await server.stop()
+        ((away, _, advice),) = await second_lines(env | {"TONCENTER_URL": ton.url})
+
+    assert (verdict, said.startswith("this network, block ")) == (OK, True)
+    assert (away, "correct it in TON_LITESERVERS" in advice) == (PROBLEM, True)
 
 
 @pytest.mark.anvil
