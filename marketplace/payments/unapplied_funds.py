@@ -155,17 +155,27 @@ async def record_closed(work: UnitOfWork, payment: Payment, reason: str) -> None
         key, tx_hash = f"{_sums(payment)}{reason}:{received}", None
     else:
         key, tx_hash = f"{_transfers(payment)}{payment.tx_hash}", payment.tx_hash
+    count, alone = _several(payment.evidence or {})
     await inbox.add_recovery(
         work.tx,
         payment_id=payment.id,
         reason=reason,
         amount=received or None,  # a balance below its baseline says nothing of an amount
         token=_moved(payment, reason),
-        tx_hash=tx_hash,
+        # Who gives the sum of several back to whoever sent one of them pays him what others had sent.
+        tx_hash=tx_hash if alone else None,
         evidence=payment.evidence or {},
         dedupe_key=key,
         now=work.now,
+        count=1 if tells_sums else count,
     )
+
+
+def _several(evidence: Mapping[str, Any]) -> tuple[int, bool]:
+    """Return how many transfers were seen of a payment, and whether they are of one transaction."""
+    shown = evidence.get("transfers") or []
+    count = max(1, int(evidence.get("transferCount") or len(shown)))
+    return count, count <= len(shown or [None]) and len({each.get("txHash") for each in shown}) <= 1
 
 
 def _moved(payment: Payment, reason: str) -> str | None:

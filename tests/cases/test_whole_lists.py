@@ -82,6 +82,21 @@ async def test_crumbs_from_clean_senders_never_clear_what_a_listed_one_paid(
     assert screened.entries() == []
 
 
+@pytest.mark.parametrize(("paid", "named"), [(LISTED_PAYS[0], False), (LISTED_PAYS[4], False), ([(LISTED, TEN)], True)])
+async def test_the_sum_of_several_that_an_admin_gives_up_names_none_of_them(
+    screened: AcceptedPurchase, paid: Paid, named: bool
+) -> None:
+    await screened.open("direct")
+    hook = pay_with(screened, paid)
+    await screened.hook(hook)
+
+    await screened.market.admin.ok("POST", f"/api/payment/{screened.payment_id}/cancel")
+
+    (found,) = (await screened.market.admin.ok("GET", "/api/admin/recoveries"))["recoveries"]
+    assert (found["reason"], found["amountBaseUnits"]) == ("aml_sanctions", str(sum(amount for _, amount in paid)))
+    assert (found["count"], found["txHash"]) == (len(paid), hook["txHash"] if named else None)
+
+
 CLEAN_PAYS = [
     ([(LISTED, 1), (CLEAN, TEN)], 1),
     ([(CLEAN, TEN), (LISTED, CRUMB)], CRUMB),

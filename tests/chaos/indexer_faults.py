@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -85,29 +84,35 @@ async def inject_fault(service: TronGrid | TonCenter, kind: str) -> AsyncIterato
 @asynccontextmanager
 async def _late_rows(service: TronGrid | TonCenter) -> AsyncIterator[None]:
     """Keep what is paid until the block ends out of the indexes, though its blocks and transactions are there."""
-    hidden: list[set[str]] = (
-        [service.late_rows] if isinstance(service, TonCenter) else [service.unlogged, service.unlisted]
-    )
-    known = set(_transactions(service))
-
-    async def follow() -> None:
-        while True:
-            for place in hidden:
-                place.update(set(_transactions(service)) - known)
-            await asyncio.sleep(0.02)
-
-    following = asyncio.create_task(follow())
+    names = ["late_rows"] if isinstance(service, TonCenter) else ["unlogged", "unlisted"]
+    since = _PaidSince(_transactions(service))
+    for name in names:
+        setattr(service, name, since)
     try:
         yield
     finally:
-        following.cancel()
-        await asyncio.wait([following])
-        for place in hidden:
-            place.clear()
+        for name in names:
+            if getattr(service, name) is since:  # else another such fault has begun
+                setattr(service, name, set())
+
+
+class _PaidSince(set[str]):
+    """
+    Every transaction but those that are known.
+
+    Hidden a moment after it was paid, a row was seen by a question just then, and the one before it by none.
+    """
+
+    def __init__(self, known: Iterable[str]) -> None:
+        super().__init__()
+        self._known = frozenset(known)
+
+    def __contains__(self, tx: object) -> bool:
+        return tx not in self._known
 
 
 def _transactions(service: TronGrid | TonCenter) -> list[str]:
     if isinstance(service, TonCenter):
         return [payment.tx_hash for payment in service.ledger.payments]
     blocks = service.ledger.by_block
-    return [tx.id for number in list(blocks)[-200:] for tx in blocks[number]]
+    return [tx.id for found in blocks.values() for tx in found]

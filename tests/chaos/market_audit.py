@@ -80,12 +80,12 @@ class MarketAudit:
     async def pending_commands(self) -> int:
         return int((await self.select("SELECT count(*) FROM scanner_outbox WHERE status = 'pending'"))[0][0])
 
-    async def admin(self, path: str) -> dict[str, Any]:
+    async def admin(self, path: str, method: str = "GET", body: Any = None) -> dict[str, Any]:
         target = self._target
         http = HttpClient(target.marketplace_url, self._session, Journal(), target.max_downtime_s)
         admin = User(http, target.admin_email, target.admin_password)
         await admin.login()
-        return await admin.ok("read", "GET", path)
+        return await admin.ok("ask", method, path, body)
 
     async def pages(self, path: str, what: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []

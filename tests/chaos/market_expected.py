@@ -10,6 +10,7 @@ from tests.chaos.facts import ChainTransfer, Order
 from tests.chaos.judge import in_order, topic_of
 from tests.chaos.market_facts import OpenedPayment
 
+BARRED = "barred"  # what came is of the right sum and of the wrong people
 NEVER_PAID = frozenset({"given_up", "raced"})  # too little came, and it was cancelled
 
 
@@ -19,7 +20,7 @@ class ExpectedSettlement:
 
     received: int | None  # what its completion counts; None: it is not paid
     counted: tuple[ChainTransfer, ...]
-    aside: tuple[ChainTransfer, ...]  # of senders on the sanctions list: it came before the sum was complete, and waits
+    aside: tuple[ChainTransfer, ...]  # held for its senders: it came before the sum was complete, and waits
     rest: tuple[ChainTransfer, ...]  # money of the right token that settles nothing
     nothing: tuple[ChainTransfer, ...]  # transfers of nothing
     foreign: tuple[ChainTransfer, ...]  # other tokens
@@ -44,6 +45,8 @@ def expected_settlement(
     counted = tuple(m for m in right[: place + 1] if m.sender not in refused)
     aside = tuple(m for m in right[: place + 1] if m.sender in refused)
     clear = sum(m.amount for m in counted)
+    if opened.kind == BARRED:  # held, and given up as a whole
+        return ExpectedSettlement(None, (), tuple(right), (), nothing, foreign)
     if ends(opened) or clear < opened.price:
         return ExpectedSettlement(None, (), (), tuple(right), nothing, foreign)
     return ExpectedSettlement(clear, counted, aside, tuple(right[place + 1 :]), nothing, foreign)

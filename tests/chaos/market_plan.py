@@ -46,6 +46,11 @@ STRANGERS: dict[str, tuple[str, ...]] = {
     "coin": ("direct",),  # the chain's own coin
 }
 KINDS = RAILS_OF | STRANGERS
+# What the simulator plays beside those, in some of its runs.
+SELDOM: dict[str, tuple[str, ...]] = {
+    "hidden": BOTH,  # dust from somebody on the sanctions list, then more dust than a webhook lists
+    "barred": BOTH,  # all but dust from somebody on that list, and the dust from somebody else
+}
 # The way of webhooks to the marketplace, and of calls to the scanner.
 HOOKS = ("cut", "slow", "500", "429", "deaf", "twice", "replay", "every_other")
 CALLS = ("cut", "slow", "500", "429", "deaf", "twice")

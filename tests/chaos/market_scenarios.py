@@ -35,10 +35,11 @@ PARTS_OF = {
     "corrected": (1000,),
     "silent": (1000,),
     **dict.fromkeys(("digital", "fee", "split", "lira"), (1000,)),
-    **dict.fromkeys(("dusted", "spammed", "zeroes", "listed", "afterwards", "plainly", "coin"), (1000,)),
+    **dict.fromkeys(("dusted", "spammed", "zeroes", "listed", "hidden", "afterwards"), (1000,)),
+    **dict.fromkeys(("plainly", "coin"), (1000,)),
 }
 BEFORE: dict[str, tuple[Step, ...]] = {"digital": (fill_stocks,), "fee": (set_fee,)}  # the request
-SCREENED = {"listed"}  # its offers ask for it
+SCREENED = {"listed", "hidden", "barred"}  # its offers ask for it
 PAID_AFTER_THE_END = {"cancelled", "expired", "reused"}
 
 
@@ -157,6 +158,9 @@ class MarketScenarios:
             case "raced":
                 await self.stranger.race(opened, cancelled(scenario))
                 await self._says_so(scenario)
+            case "barred":
+                await self.stranger.pay_from_the_list_but_dust(opened)
+                await barred(scenario)
             case "given_up":
                 await self._pay(scenario, 400, needed=True)
                 await seen_in_part(scenario)
@@ -243,6 +247,15 @@ async def cancelled(scenario: Scenario) -> None:
             raise FlowFailed(f"cancel: {status} {answer}")
         await asyncio.sleep(POLL_S)  # a part that is on its way, and is not yet known to be one
     raise FlowFailed("the payment could not be cancelled")
+
+
+async def barred(scenario: Scenario) -> None:
+    """Wait until the money is held for whose it is, and let an admin give the payment up."""
+    await _until(scenario, lambda payment: payment["holdReason"] == "aml_sanctions", "was held for its senders")
+    path = f"/api/payment/{scenario.purchase.payment_id}/cancel"
+    status, answer = await scenario.context.admin.call("give up", "POST", path)
+    if status != OK and (await shown(scenario))["status"] not in OVER:
+        raise FlowFailed(f"give up: {status} {answer}")
 
 
 async def ended(scenario: Scenario) -> None:

@@ -26,6 +26,7 @@ class Stranger:
             "spammed": self._spam,
             "zeroes": self._send_nothing,
             "listed": self._pay_from_the_list,
+            "hidden": self._pay_from_the_list_behind_dust,
             "plainly": self._pay_the_shop,
             "coin": self._send_coin,
         }
@@ -47,6 +48,14 @@ class Stranger:
             group.create_task(self.send_dust(opened, needed=True))
             group.create_task(cancelling)
 
+    async def pay_from_the_list_but_dust(self, opened: OpenedPayment) -> None:
+        """Let somebody on the sanctions list pay nearly everything, and somebody else what is missing."""
+        payer, amount = self._controller.listed_wallet(), opened.price - MANY
+        await self._controller.pay_from_fresh_wallet(
+            opened.token, opened.destination, amount, opened.reference, needed=True, payer=payer
+        )
+        await self.send_dust(opened, needed=True)
+
     async def _dust(self, opened: OpenedPayment) -> None:
         """On a balance rail nothing looks afterwards: there the dust is deep before the buyer pays."""
         sent = await self.send_dust(opened, needed=opened.is_balance)
@@ -65,6 +74,10 @@ class Stranger:
         await self._controller.pay_from_fresh_wallet(
             opened.token, opened.destination, dust, opened.reference, needed=False, payer=payer
         )
+
+    async def _pay_from_the_list_behind_dust(self, opened: OpenedPayment) -> None:
+        await self._pay_from_the_list(opened)
+        await self._dust(opened)
 
     async def _pay_the_shop(self, opened: OpenedPayment) -> None:
         await self._controller.pay_many_fresh(opened.token, opened.destination, 1, None, MANY)

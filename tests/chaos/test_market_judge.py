@@ -519,3 +519,27 @@ def divided(buyer_bps: int, *parts: tuple[str, int], times: int = 1) -> MarketOu
 )
 def test_fees_and_splits_are_exact_to_the_unit(outcome: MarketOutcome, expected: tuple[int, int, int, int]) -> None:
     assert counts(judge_market(outcome)) == expected
+
+
+BARRED = OpenedPayment("barred", "direct", "barred", 100, USDT, "0xd9", None, ended=False, screened=True)
+GIVEN_BACK = RecoveryRow("barred", "aml_sanctions", 100, None, count=2, token=USDT)
+HELD = replace(
+    VISITED,
+    opened=(*VISITED.opened, BARRED),
+    transfers=(*VISITED.transfers, replace(moved(14, 99, "0xd9"), sender=SANCTIONED), moved(15, 1, "0xd9")),
+    balances={**VISITED.balances, "0xd9": 100},
+    payments=(*VISITED.payments, ShownPayment("barred", "cancelled", "cancelled", 100)),
+    recoveries=(*VISITED.recoveries, GIVEN_BACK),
+    unmatched=VISITED.unmatched,
+    sent=VISITED.sent | {"tx-14", "tx-15"},
+)
+
+
+def test_what_a_listed_sender_paid_with_somebodys_crumb_is_held_and_waits_as_one_sum() -> None:
+    funded = (*VISITED.payments, ShownPayment("barred", "completed", "funded", 100))
+    unlisted, twice = VISITED.recoveries, (*HELD.recoveries, GIVEN_BACK)
+
+    assert judge_market(HELD) == Verdict((), (), (), ())
+    assert judge_market(replace(HELD, payments=funded)).invented
+    assert judge_market(replace(HELD, recoveries=unlisted)).unexplained
+    assert judge_market(replace(HELD, recoveries=twice)).unexplained

@@ -24,11 +24,29 @@ from tests.chaos.schedule import EPOCH, Plan, deepest_reorg
 from tests.harness import MULTICALL
 from tests.simulation.evm_ledger import EvmLedger, LedgerTx, approval_log, payment_logs, transfer_logs
 from tests.simulation.liars import lied
-from tests.simulation.plans import BALANCED, CHAIN_STEP, FROZEN, HASTY, HEADERS_ALONE, LATE_LOGS, LYING, MOST_LATE
+from tests.simulation.plans import (
+    BALANCED,
+    CHAIN_STEP,
+    DENIES,
+    FROZEN,
+    HASTY,
+    HEADERS_ALONE,
+    LATE_LOGS,
+    LYING,
+    MOST_LATE,
+)
 
 BLOCKS_BEFORE = 40  # before anybody looks
 ANOTHER_CHAIN, ANOTHER_VARIABLE = 9797, "RPC_ANOTHER"  # a second chain, with the same contracts at the same addresses
-OF_A_LEDGER = {FROZEN, BALANCED, HASTY, LATE_LOGS, HEADERS_ALONE, *LYING}  # faults that a real local node cannot have
+OF_A_LEDGER = {
+    FROZEN,
+    BALANCED,
+    HASTY,
+    LATE_LOGS,
+    HEADERS_ALONE,
+    DENIES,
+    *LYING,
+}  # faults that a real local node cannot have
 OF_HEADERS = {"eth_chainId", "eth_blockNumber", "eth_getBlockByNumber"}
 
 
@@ -84,7 +102,7 @@ class LedgerEndpoint(Endpoint):
             yield
             self.frozen = self.balanced = None
             return
-        if kind in LYING:
+        if kind in {DENIES, *LYING}:
             self.lie = kind
             yield
             self.lie = ""

@@ -23,7 +23,9 @@ def lied(kind: str, call: Json, result: Any, ask: Ask) -> Any:
     match method:
         case "eth_getBlockReceipts" if kind == kinds.OTHER_RECEIPTS:
             found = _of_another(int(call["params"][0], 16), ask)
-        case _ if kind == kinds.OTHER_RECEIPTS:
+        case "eth_getTransactionReceipt" if kind == kinds.DENIES:
+            found = {**result, "status": "0x0", "logs": []} if _drawn(result) else result
+        case _ if kind in {kinds.OTHER_RECEIPTS, kinds.DENIES}:
             found = result
         case "eth_getLogs":
             found = _changed(kind, result)
@@ -38,8 +40,8 @@ def lied(kind: str, call: Json, result: Any, ask: Ask) -> Any:
     return found
 
 
-def _drawn(log: Json) -> bool:
-    return int(log["transactionHash"], 16) % 2 == 0
+def _drawn(told: Json) -> bool:
+    return int(told["transactionHash"], 16) % 2 == 0
 
 
 def _changed(kind: str, logs: list[Json]) -> list[Json]:

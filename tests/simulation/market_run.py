@@ -83,9 +83,13 @@ def make_cheap() -> None:
 
 @asynccontextmanager
 async def market_laboratory(
-    plan: MarketPlan, folder: Path, cadences: Mapping[str, str]
+    plan: MarketPlan, folder: Path, cadences: Mapping[str, str], *, raised: int = 0
 ) -> AsyncIterator[MarketLaboratory]:
-    """Start everything; as the laboratory does with real processes."""
+    """
+    Start everything; as the laboratory does with real processes.
+
+    With `raised`, an admin asks for so many confirmations more than the chain's floor.
+    """
     (folder / "scanner.db").write_bytes(empty_store())
     (folder / "marketplace.db").write_bytes(empty_books())
     who = new_credentials()
@@ -121,6 +125,9 @@ async def market_laboratory(
         await enter(mining(controller))
         scenarios = MarketScenarios(plan.scenarios, controller)
         audit = MarketAudit(of_file(marketplace.store), target, session)
+        if raised:
+            wanted = {"chainId": CHAIN_ID, "confirmations": plan.confirmations + raised}
+            await audit.admin("/api/admin/settings/confirmation-thresholds", "PUT", {"thresholds": [wanted]})
         run = Run(
             target=target,
             chain_actor=SimMarketActor(controller),

@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Callable
 
 import marketplace.payments.settlement as settling
+from clients.python.amn_scanner_client import webhooks
 from marketplace import unit_of_work
 from marketplace.payments import checkout, payout_settlement, webhook_receiver
+from marketplace.risk import gate
 from marketplace.risk.policy import crediting
 from tests.simulation.sabotage import rewrite
 
@@ -103,6 +105,21 @@ def funded_before_depth() -> None:
     rewrite(crediting, "gate", ("if evidence.confirmations < payment.confirmations_required:", "if False:"))
 
 
+def only_twenty_screened() -> None:
+    """Of the transfers of a payment the newest twenty are screened, and the rest is taken for the same payer's."""
+    rewrite(
+        gate,
+        "_parts",
+        ("for credit in observed.credits:", "for credit in observed.credits[-20:]:"),
+        ("if observed.unexplained:", "if True:"),
+        (
+            "sums[None] += observed.unexplained",
+            "sums[observed.credits[-1].sender if observed.credits else None] += observed.received - sum(sums.values())",
+        ),
+    )
+    rewrite(gate, "_aside", ("for credit in observed.credits:", "for credit in observed.credits[-20:]:"))
+
+
 def webhook_acknowledged_before_commit() -> None:
     """The scanner is told that its webhook was taken, and it is looked at afterwards."""
     kind = webhook_receiver.WebhookReceiver
@@ -116,6 +133,12 @@ def webhook_acknowledged_before_commit() -> None:
             "await self._payment(webhook)\n    asyncio.get_running_loop().create_task(self._looked_at(raw, headers))\n    return WebhookResult('noted', False, False)\n    for _ in range(JUDGED_AGAIN):",
         ),
     )
+
+
+def signatures_are_not_looked_at() -> None:
+    """Whoever knows where webhooks are taken is believed."""
+    signed = 'if not verify_amn(body, given.get("x-amn-signature", ""), secret):'
+    rewrite(webhooks, "verify_webhook", (signed, "if False:"))
 
 
 def payout_believed() -> None:
@@ -134,7 +157,9 @@ MARKET_SABOTAGES: dict[str, Callable[[], None]] = {
         command_in_its_own_transaction,
         event_credited_twice,
         funded_before_depth,
+        only_twenty_screened,
         webhook_acknowledged_before_commit,
         payout_believed,
+        signatures_are_not_looked_at,
     )
 }

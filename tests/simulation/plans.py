@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from tests.chaos.purchases import OF_COIN, Family, PlannedPurchase
+from tests.chaos.purchases import CHAIN_FLOOR, OF_COIN, Family, PlannedPurchase
 from tests.chaos.schedule import (
     CONFIRMATIONS,
     EPOCH,
@@ -53,9 +53,12 @@ WITHHOLDS_LOGS = "withholds_logs"
 WITHHOLDS_BLOCKS = "withholds_blocks"
 OTHER_RECEIPTS = "other_receipts"  # of another block
 OTHER_ROOT = "other_root"  # amounts are changed, and the root in the header fits
+DENIES = "denies"  # a transaction's own receipt says that it failed; logs and the block's receipts say what happened
 LYING = (INVENTS, CHANGES_AMOUNTS, WITHHOLDS_LOGS, WITHHOLDS_BLOCKS, OTHER_RECEIPTS, OTHER_ROOT)
 PROVEN = 0.25  # of the runs on the EVM chain
 LIES_EVERY_S = 3.0
+DENIED = 0.5  # of the runs with proofs: endpoints do so besides
+DENIES_EVERY_S = 5.0
 HASTY = "hasty"  # for good: calls its newest block final, and has no receipts, so that another one has to judge
 MOVED = "moved"  # a purchase that is settled, and then its block is taken back: deeper than was asked for
 DEEP = 0.25  # of the runs on the EVM chain have such purchases:
@@ -147,6 +150,7 @@ def _of_one(asked: Asked, family: Family) -> Plan:
         whole = _with_forks(random.Random(f"forks of {asked.seed}"), whole)
         whole = _with_parted_nodes(random.Random(f"parted nodes of {asked.seed}"), whole)
         whole = _with_proofs(random.Random(f"proofs of {asked.seed}"), whole)
+        whole = _with_denials(random.Random(f"denials of {asked.seed}"), whole)
     deaths = [
         PlannedFault(rng.uniform(0, asked.span_s), "process", "kill")
         for _ in range(round(asked.span_s * rng.random() * 2 / DEATH_EVERY_S))
@@ -247,6 +251,15 @@ def _with_forks(rng: random.Random, whole: Plan) -> Plan:
     return replace(whole, faults=(*whole.faults, *forks))
 
 
+def are_balances_safe(whole: Plan) -> bool:
+    """Say whether no reorganisation is as deep as a balance is read."""
+    if whole.family != "evm":
+        return True
+    moves = any(purchase.kind == MOVED for purchase in whole.purchases)
+    deepest = deepest_reorg(whole.confirmations, whole.guards)
+    return not moves and deepest < int(whole.guards.get("confirmationThreshold", CHAIN_FLOOR))
+
+
 def _is_one_chain(whole: Plan) -> bool:
     """
     Say whether no node may stay on a fork.
@@ -302,6 +315,21 @@ def _with_proofs(rng: random.Random, whole: Plan) -> Plan:
     return replace(
         whole, faults=(*whole.faults, *faults), guards=guards, patient=whole.patient and "rpcQuorum" not in guards
     )
+
+
+def _with_denials(rng: random.Random, whole: Plan) -> Plan:
+    """Let endpoints deny what they themselves have shown: found out where it is looked at again, and nowhere else."""
+    if "proof" not in whole.guards or rng.random() >= DENIED:
+        return whole
+    faults = [
+        PlannedFault(
+            rng.uniform(0, whole.span_s * 0.9), "rpc", DENIES, rng.uniform(2.0, 6.0), rng.choice([*ENDPOINTS, 3])
+        )
+        for _ in range(int(whole.span_s / DENIES_EVERY_S))
+    ]
+    if "rpcQuorum" in whole.guards:  # that needs both of them
+        faults += [PlannedFault(f.at + f.seconds + RESTART_S, "process", "terminate") for f in faults]
+    return replace(whole, faults=(*whole.faults, *faults))
 
 
 def _parted(rng: random.Random, place: int, deepest: int) -> list[PlannedFault]:

@@ -27,7 +27,6 @@ from tests.chaos import shoppers
 from tests.chaos.facts import Outcome, ReceivedWebhook, Verdict
 from tests.chaos.judge import expected_state, judge
 from tests.chaos.laboratory import SETTINGS, Laboratory, _add_permanent_faults, heal, outcomes, together
-from tests.chaos.market_plan import MarketPlan
 from tests.chaos.schedule import EPOCH, Plan, deepest_reorg
 from tests.chaos.ton_environment import ton_environment
 from tests.chaos.tron_environment import tron_environment
@@ -39,7 +38,7 @@ from tests.simulation.evm_environment import ANOTHER_CHAIN, SimEvmEnvironment, e
 from tests.simulation.evm_ledger import EvmLedger
 from tests.simulation.invariants import EVERY_S, Invariants, JudgedChain
 from tests.simulation.loop import START_S, Endless, SimLoop, Stuck
-from tests.simulation.market_plans import sim_market_plan
+from tests.simulation.market_plans import SimMarketPlan, sim_market_plan
 from tests.simulation.market_run import judged_market, make_cheap, market_laboratory, watched
 from tests.simulation.plans import HOST_CLOCK, Asked, Played, drawn_family, parts_of, sim_plans
 from tests.simulation.shared_store import nothing, open_shared
@@ -194,11 +193,11 @@ def _scanner(asked: Asked, folder: Path, result: Result, loop: SimLoop) -> Corou
 def _market(asked: Asked, folder: Path, result: Result, loop: SimLoop) -> Coroutine[Any, Any, list[str]]:
     planned = sim_market_plan(asked.seed, asked.span_s, asked.faults, asked.purchases)
     result.faults, result.planned = planned.whole.fault_counts, (len(planned.whole.faults), planned.numbers)
-    return _play_market(planned.whole, folder, result, loop)
+    return _play_market(planned, folder, result, loop)
 
 
-async def _play_market(plan: MarketPlan, folder: Path, result: Result, loop: SimLoop) -> list[str]:
-    async with market_laboratory(plan, folder, CADENCES) as laboratory:
+async def _play_market(planned: SimMarketPlan, folder: Path, result: Result, loop: SimLoop) -> list[str]:
+    async with market_laboratory(planned.whole, folder, CADENCES, raised=planned.raised) as laboratory:
         loop.checks += [partial(_give_up, laboratory.scanner), partial(_give_up, laboratory.marketplace)]
         watching = watched(laboratory, loop, folder)
         for each in watching:
@@ -263,7 +262,6 @@ async def _play(planned: Sequence[Plan], folder: Path, result: Result, loop: Sim
                 watching(supervisor, replace(chain.plan, span_s=min(chain.plan.span_s, day.RECEIVERS_S)), chain.inner)
             )
             for chain in chains
-            if chain.ledger is not None
         ]
         await together(each.run() for each in laboratories)
         for each in watchers:

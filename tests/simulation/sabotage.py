@@ -21,9 +21,11 @@ from chains.evm import scan
 from chains.evm.logs import log_decoder
 from chains.evm.proofs import encoding, proven_receipts
 from chains.evm.verification import decisions, endpoint_verifier, verifier
+from chains.rpc import jsonrpc
 from kernel.store import leases, lock
 from scanner import balance_watcher, confirmer, ingest, lifecycle, matching, settlement, worker
 from scanner.reading import rail_reader
+from scanner.upkeep import summaries
 from tests import harness
 from webhooks import dispatcher, http_sender
 
@@ -93,6 +95,21 @@ def head_and_blocks_of_different_nodes() -> None:
         ("if not isinstance(block, Block):", "if False:"),
         ("if head.block_hash is not None and block.hash != head.block_hash:", "if False:"),
     )
+
+
+def _nobody_is_left_alone() -> None:
+    """Who lacks the block up to which is read is asked about everything else all the same."""
+    rewrite(log_reader.LogReader, "_attempt", ("raise not_held(last)", "raise Behind('it is behind', time=None)"))
+
+
+def and_who_lacks_the_head_is_not_left_alone() -> None:
+    head_and_blocks_of_different_nodes()
+    _nobody_is_left_alone()
+
+
+def and_older_balances_are_read() -> None:
+    an_older_balance_is_news()
+    _nobody_is_left_alone()
 
 
 def checkpoint_in_its_own_transaction() -> None:
@@ -230,6 +247,17 @@ def no_look_back() -> None:
     rewrite(rail_reader.RailReader, "_catch_up", ("if new:", "if False:"))
 
 
+def batches_are_never_smaller() -> None:
+    """An endpoint that takes fewer calls at once is taken for one that does not serve."""
+    fewer = "sizer.refused(len(part), exc.fewer(len(part)), unsure=exc.unsure)"
+    rewrite(jsonrpc.JsonRpc, "call_batch", (fewer, "raise exc.why"))
+
+
+def everything_is_told() -> None:
+    """Of what a stranger may repeat without end each is told by itself."""
+    rewrite(summaries, "choose", ("if after.told < most_each(told.reason):", "if True:"))
+
+
 def balances_of_the_newest_block() -> None:
     rewrite(balance_watcher.BalanceWatcher, "_read", ("confirmed=True", "confirmed=False"))
 
@@ -272,6 +300,8 @@ SABOTAGES: dict[str, Callable[[], None]] = {
         settled_row_moves,
         rewind_to_a_page_end,
         head_and_blocks_of_different_nodes,
+        and_who_lacks_the_head_is_not_left_alone,
+        and_older_balances_are_read,
         checkpoint_in_its_own_transaction,
         event_in_its_own_transaction,
         outcome_twice,
@@ -289,6 +319,8 @@ SABOTAGES: dict[str, Callable[[], None]] = {
         forks_are_not_noticed,
         a_second_payment_counts,
         no_look_back,
+        batches_are_never_smaller,
+        everything_is_told,
         a_second_scanner_starts,
         balances_of_the_newest_block,
         an_older_balance_is_news,

@@ -16,6 +16,7 @@ from tests.simulation.evm_environment import LedgerEndpoint
 from tests.simulation.evm_ledger import EvmLedger, payment_logs
 from tests.simulation.plans import (
     CHANGES_AMOUNTS,
+    DENIES,
     INVENTS,
     LYING,
     OTHER_RECEIPTS,
@@ -87,3 +88,15 @@ async def test_the_receipts_of_another_block_name_that_one() -> None:
     assert {each["blockNumber"] for each in receipts} == {hex(ledger.head - 1)}
     assert set(LYING) == {INVENTS, CHANGES_AMOUNTS, WITHHOLDS_LOGS, WITHHOLDS_BLOCKS, OTHER_RECEIPTS, OTHER_ROOT}
     assert any(log["address"] == PROXY.lower() for each in receipts for log in each["logs"])
+
+
+async def test_who_denies_says_of_some_transactions_alone_that_they_failed() -> None:
+    ledger = chain()
+    every = {"fromBlock": "0x0", "toBlock": "latest"}
+    shown = await asked(ledger, DENIES, "eth_getLogs", every)
+    alone = [await asked(ledger, DENIES, "eth_getTransactionReceipt", log["transactionHash"]) for log in shown]
+    in_blocks = [await asked(ledger, DENIES, "eth_getBlockReceipts", log["blockNumber"]) for log in shown]
+
+    assert shown == await asked(ledger, "", "eth_getLogs", every)
+    assert {(each["status"], bool(each["logs"])) for each in alone} == {("0x0", False), ("0x1", True)}
+    assert all(each["status"] == "0x1" for receipts in in_blocks for each in receipts)

@@ -14,6 +14,7 @@ from tests.simulation.evm_ledger import EvmLedger, payment_logs
 from tests.simulation.plans import (
     BALANCED,
     CHAINS,
+    DENIES,
     FROZEN,
     HASTY,
     HEADERS_ALONE,
@@ -182,6 +183,13 @@ def test_on_a_chain_with_proofs_endpoints_lie_and_lack_nothing_for_good() -> Non
             "no_finalized",
         }
         assert not (plan.patient and "rpcQuorum" in plan.guards)
+
+
+def test_on_a_chain_with_proofs_some_endpoints_deny_what_they_have_shown() -> None:
+    denied = [plan for plan in PLANS if any(f.kind == DENIES for f in plan.faults)]
+
+    assert 3 < len(denied) < len([plan for plan in PLANS if plan.guards.get("proof") == "receipts"])
+    assert all(plan.guards["proof"] == "receipts" for plan in denied)
 
 
 async def test_late_logs_are_missing_in_the_newest_blocks_alone() -> None:

@@ -13,13 +13,12 @@ import orjson
 from aiohttp import web
 
 from tests.chaos.facts import ReceivedWebhook
-from tests.chaos.purchases import CHAIN_FLOOR
 from tests.chaos.schedule import Plan, deepest_reorg
 from tests.chaos.shoppers import call_until_answered
 from tests.chaos.webhook_receiver import WebhookReceiver
-from tests.harness import SECRET, USDT
-from tests.simulation.evm_ledger import EvmLedger
-from tests.simulation.plans import MOVED
+from tests.harness import SECRET
+from tests.simulation.balance_books import Book, book_of
+from tests.simulation.plans import MOVED, are_balances_safe
 from webhooks.signing import verify_amn
 
 MOST = 4  # watches of a run
@@ -28,7 +27,6 @@ FAULTS = ("none", "none", "500", "429", "slow", "lying", "down")
 FAULT_EVERY_S = 1.5
 SETTLED_S = 90.0  # within which everything is told when nothing is wrong any more
 LOOK_S = 0.5
-TREASURY = "0x7" + "0" * 38 + "7"  # an address nobody asks a payment to, which receives money all the time
 DEPOSITS_S = (0.2, 2.5)  # from one to the next
 TAKEN_BACK = 0.4  # of the deposits, as long as they are not deep: their payer spends the same money elsewhere
 TAKEN_BACK_S = (0.1, 2.0)  # afterwards
@@ -65,21 +63,18 @@ class BalanceReceiver(WebhookReceiver):
 class Watchers:
     """Every balance watch of a run. Open with `watching`."""
 
-    def __init__(self, supervisor: Any, receiver: BalanceReceiver, controller: Any, plan: Plan) -> None:
-        ledger: EvmLedger = controller.ledger
-        self._controller = controller
+    def __init__(self, supervisor: Any, receiver: BalanceReceiver, book: Book, plan: Plan) -> None:
         self._supervisor = supervisor
         self._receiver = receiver
-        self._ledger = ledger
+        self._book = book
         self._rng = random.Random(f"watches of {plan.seed}")
         self._span_s = plan.span_s
         self._addresses: dict[str, str] = {}  # by watch
         self.task: asyncio.Task[None]  # that registers and disturbs
-        # Whether no reorganisation is as deep as a balance is read.
-        moves = any(purchase.kind == MOVED for purchase in plan.purchases)
-        deepest = deepest_reorg(plan.confirmations, plan.guards)
-        self.safe = deepest < int(plan.guards.get("confirmationThreshold", CHAIN_FLOOR)) and not moves
-        self._deepest = 0 if moves else deepest  # that a deposit may be when it is taken back
+        self.safe = are_balances_safe(plan)
+        moves = plan.family != "evm" or any(purchase.kind == MOVED for purchase in plan.purchases)
+        # That a deposit may be when it is taken back.
+        self._deepest = 0 if moves else deepest_reorg(plan.confirmations, plan.guards)
 
     async def done(self) -> None:
         """Wait until every watch is registered, and the receiver is a good one from now on."""
@@ -91,9 +86,9 @@ class Watchers:
         moments = [(self._rng.uniform(0, self._span_s * 0.7), self._rng.random() < 0.5) for _ in chosen]
         async with asyncio.TaskGroup() as tasks:
             for number, (address, (at, empty)) in enumerate(zip(chosen, moments, strict=True)):
-                tasks.create_task(self._register(f"watch-{self._ledger.chain_id}-{number}", address, at, empty=empty))
-            treasury = f"treasury-{self._ledger.chain_id}"
-            tasks.create_task(self._register(treasury, TREASURY, 0.0, empty=True))
+                tasks.create_task(self._register(f"watch-{self._book.chain_id}-{number}", address, at, empty=empty))
+            treasury = f"treasury-{self._book.chain_id}"
+            tasks.create_task(self._register(treasury, self._book.treasury, 0.0, empty=True))
             tasks.create_task(self._deposit())
             tasks.create_task(self._disturb())
 
@@ -102,14 +97,19 @@ class Watchers:
         began = asyncio.get_running_loop().time()
         while asyncio.get_running_loop().time() < began + self._span_s:
             await asyncio.sleep(self._rng.uniform(*DEPOSITS_S))
-            await self._controller.pay(USDT, TREASURY, self._rng.randint(1, 10**9), None)
+            await self._book.deposit(self._rng.randint(1, 10**9))
             if self._deepest and self._rng.random() < TAKEN_BACK:
                 await asyncio.sleep(self._rng.uniform(*TAKEN_BACK_S))
-                await self._controller.spend_twice(TREASURY, self._deepest)
+                await self._book.take_back(self._deepest)
 
     async def _register(self, watch_id: str, address: str, at: float, *, empty: bool) -> None:
         await asyncio.sleep(at)
-        body = {"watchId": watch_id, "chainId": self._ledger.chain_id, "address": address, "tokenAddress": USDT}
+        body = {
+            "watchId": watch_id,
+            "chainId": self._book.chain_id,
+            "address": address,
+            "tokenAddress": self._book.token,
+        }
         body |= {"callbackUrl": self._receiver.url, "callbackSecret": SECRET}
         if empty:
             body["baselineBalance"] = "0"
@@ -140,7 +140,7 @@ class Watchers:
         return [*self._missed(shown), *self._wrong()]
 
     def _balances(self) -> dict[str, int]:
-        return {w: self._ledger.balance(USDT, address, self._ledger.head) for w, address in self._addresses.items()}
+        return {watch_id: self._book.balance(address) for watch_id, address in self._addresses.items()}
 
     def _missed(self, shown: dict[str, int]) -> list[str]:
         found = []
@@ -159,7 +159,7 @@ class Watchers:
                 found.append(f"invented: {told}")
             elif self.safe and told.delta < 0:
                 found.append(f"invented: {told}, and nobody spends")
-            elif self.safe and told.balance not in self._ledger.balances(USDT, self._addresses[told.watch_id]):
+            elif self.safe and told.balance not in self._book.balances(self._addresses[told.watch_id]):
                 found.append(f"invented: {told}, and the chain never had that balance at such a depth")
         return found
 
@@ -168,7 +168,7 @@ class Watchers:
 async def watching(supervisor: Any, plan: Plan, env: Any) -> AsyncIterator[Watchers]:
     """Watch some of the addresses of a plan; `env` knows which they are."""
     async with BalanceReceiver() as receiver:
-        watchers = Watchers(supervisor, receiver, env._controller, plan)
+        watchers = Watchers(supervisor, receiver, book_of(env), plan)
         wanted = [p for p in plan.purchases if p.rail == "direct" and p.kind in WATCHED]
         addresses = [env.body(purchase, purchase.number)["destination"] for purchase in wanted]
         watchers.task = asyncio.create_task(watchers.watch(addresses), name="watchers")
