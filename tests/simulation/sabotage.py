@@ -107,11 +107,6 @@ def and_who_lacks_the_head_is_not_left_alone() -> None:
     _nobody_is_left_alone()
 
 
-def and_older_balances_are_read() -> None:
-    an_older_balance_is_news()
-    _nobody_is_left_alone()
-
-
 def checkpoint_in_its_own_transaction() -> None:
     """It is moved first, and what lies below it is written afterwards."""
     old = "recorded = await self._record(tx, found, now, head)\n                    await self.unread.remember(tx, page.unread)\n                    await self._move("
@@ -301,7 +296,6 @@ SABOTAGES: dict[str, Callable[[], None]] = {
         rewind_to_a_page_end,
         head_and_blocks_of_different_nodes,
         and_who_lacks_the_head_is_not_left_alone,
-        and_older_balances_are_read,
         checkpoint_in_its_own_transaction,
         event_in_its_own_transaction,
         outcome_twice,
