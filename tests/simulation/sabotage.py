@@ -195,7 +195,8 @@ def nothing_is_read_again() -> None:
 
 def confirmed_unseen() -> None:
     """Whatever is deep is confirmed, whether it was looked at again or not."""
-    rewrite(settlement, "settle", ("if not all(t.key in passed and t.verified for t in counted):", "if not counted:"))
+    seen = "if all(t.key in passed and t.verified for t in allocation.counted):"
+    rewrite(settlement, "settle", (seen, "if allocation.counted:"))
 
 
 def one_block_early() -> None:

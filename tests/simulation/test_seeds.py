@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,21 @@ def test_a_sabotage_that_no_longer_fits_the_code_fails() -> None:
         sabotage.rewrite(Owner, "sum_up", ("max(", "min("))
     sabotage.rewrite(Owner, "sum_up", ("sum(number", "max(number"))
     assert Owner.sum_up([1, 2, 3]) == 3
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", sorted(seeds.SABOTAGES))
+def test_every_sabotage_fits_the_code(name: str) -> None:
+    """Each in a process of its own, which nothing leaves."""
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            seeds.SABOTAGES[name]()
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 @pytest.mark.parametrize("name", ["real_time"])
