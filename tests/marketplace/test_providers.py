@@ -560,9 +560,8 @@ async def test_dust_that_was_just_sent_does_not_delay_what_is_deep(deal: HostedP
     assert deal.purchase.entries() == FUNDED
 
 
-@pytest.mark.parametrize(
-    "before", [pytest.param(0, marks=pytest.mark.long), pytest.param(20, marks=pytest.mark.long), 40]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("before", [0, 20, 40])
 async def test_dust_a_provider_names_costs_looks_and_holds_nothing_up(
     deal: HostedPurchase, monkeypatch: pytest.MonkeyPatch, before: int
 ) -> None:

@@ -322,6 +322,7 @@ async def second_lines(env: dict[str, str]) -> list[tuple[Verdict, str, str]]:
     return [(f.verdict, f.found, f.advice) for _, f in found if f.what == "second source"]
 
 
+@pytest.mark.long
 async def test_second_nodes_of_tron_are_held_against_the_first(tmp_path: Path) -> None:
     now = int(time.time() * 1000)
     ledger, fork = TronLedger.until(now), Forked.until(now)
@@ -347,6 +348,7 @@ async def test_second_nodes_of_tron_are_held_against_the_first(tmp_path: Path) -
     assert "is another one than the first source's" in differs
 
 
+@pytest.mark.long
 async def test_liteservers_are_asked_for_their_newest_block(tmp_path: Path) -> None:
     listed = tmp_path / "global.config.json"
     async with TonCenter() as ton, Liteserver(ton.ledger) as server:
