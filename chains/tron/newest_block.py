@@ -48,8 +48,11 @@ class NewestBlockReader:
         While the solid ones go on, their distance from it is asked for now and then only.
         """
         known = self._ahead_of_solid.get(endpoint)
-        if known is not None and solid_ms > known.solid_ms and self._clock() - known.asked_at < NEWEST_INTERVAL_S:
-            return solid_ms + known.ahead_ms
+        age_s = 0.0 if known is None else self._clock() - known.asked_at
+        if known is not None and solid_ms > known.solid_ms and age_s < NEWEST_INTERVAL_S:
+            # No block is made ahead of time: where the chain stood still, solid ones catch up and are less far behind.
+            latest_ms = known.solid_ms + known.ahead_ms + int(age_s * 1000)
+            return max(solid_ms, min(solid_ms + known.ahead_ms, latest_ms))
         newest_ms = max(solid_ms, await self._newest_of_all_ms(endpoint, solid_ms))
         self._ahead_of_solid[endpoint] = AheadOfSolid(self._clock(), solid_ms, newest_ms - solid_ms)
         return newest_ms
