@@ -87,7 +87,12 @@ class Fees:
                 raise invalid("sellerId", "has to be a seller")
             if bps is not None and not 0 <= bps <= MAX_FEE_BPS:
                 raise invalid("bps", f"must be from 0 to {MAX_FEE_BPS}")
+            held = await fees.newest(work.tx, seller_id)
+            if held is not None and (held.bps, held.note, held.set_by) == (bps, note, actor.user_id):
+                return  # asked for again, for the answer was lost
             await fees.add(work.tx, seller_id=seller_id, bps=bps, note=note, set_by=actor.user_id, now=work.now)
+            if held is not None and held.bps == bps:
+                return  # with another note: the seller knows
             rate = self._platform_bps if bps is None else bps
             title = f"The platform's fee on your next accepted offers is {percent(rate)} %"
             work.notify([seller_id], "offer", "fee_changed", title, about=seller_id)

@@ -9,7 +9,7 @@ from sqlalchemy import func, insert, select
 
 from marketplace.model import Page
 from marketplace.store.database import Tx
-from marketplace.store.rows import paged
+from marketplace.store.rows import many, paged
 from marketplace.store.tables import fee_history
 
 _f = fee_history.c
@@ -31,6 +31,13 @@ class FeeChange:
 async def add(tx: Tx, *, seller_id: str, bps: int | None, note: str, set_by: str, now: int) -> None:
     row = {"seller_id": seller_id, "bps": bps, "note": note, "set_by": set_by, "created_at": now}
     await tx.execute(insert(fee_history).values(**row))
+
+
+async def newest(tx: Tx, seller_id: str) -> FeeChange | None:
+    """Return what was set for a seller last, whether or not it is back to the platform's."""
+    mine = select(fee_history, _f.bps.is_not(None).label("in_force")).where(_f.seller_id == seller_id)
+    found = await many(tx, mine.order_by(_f.id.desc()).limit(1), FeeChange)
+    return found[0] if found else None
 
 
 async def overrides(tx: Tx, seller_ids: Collection[str]) -> Mapping[str, int]:

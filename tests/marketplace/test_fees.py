@@ -140,6 +140,18 @@ async def test_the_database_refuses_to_change_a_frozen_rate_or_to_accept_without
         store.execute("UPDATE offers SET status = 'accepted' WHERE id = ?", [offer_id])
 
 
+async def test_what_is_set_once_more_is_told_and_kept_once(market: Running) -> None:
+    """Whoever does not hear the answer asks again: the seller was told twice."""
+    seller = await market.user("seller")
+    body = {"sellerId": seller.user_id, "bps": 300, "note": "agreed"}
+    for note, kept in (("agreed", 1), ("agreed", 1), ("agreed again", 2)):
+        await market.admin.ok("PUT", "/api/admin/fees", body | {"note": note})
+        assert (await market.admin.ok("GET", "/api/admin/fees"))["total"] == kept
+        assert (await notes(seller)).count(("fee_changed", seller.user_id)) == 1
+    await set_fee(market, seller, None)
+    assert (await notes(seller)).count(("fee_changed", seller.user_id)) == 2
+
+
 async def test_a_seller_may_have_a_rate_of_their_own_and_its_history_is_kept(market: Running) -> None:
     buyer, seller = await market.user("buyer"), await market.user("seller")
     request_id = await new_request(buyer)
