@@ -90,6 +90,7 @@ async def test_large_headers_and_unknown_fields_are_read_past(land, tmp_path, se
     for each in land.services[: 1 if service == "first" else 2]:
         each.headers, each.unknown = LARGE, {"new_in_this_version": {"a": [None, 1e300]}, "warnings": []}
     async with receiver() as hooks, running(land.environment(tmp_path, *land.services)) as scanner:
+        await scanner.worker.poll()  # heads have been compared: a block made amid that is one that the first one lacks
         made = await scanner.api.create(
             chainId=land.chain_id, destination=(to := land.fresh_address()), amount="1000", callbackUrl=hooks.url()
         )

@@ -161,8 +161,8 @@ async def test_one_payment_that_cannot_be_listed_keeps_no_other_waiting(
         await purchase.hook(event_about(purchase, each, count=40))
     purchase.scanner.down = False
     await purchase.market.write(
-        "INSERT INTO webhook_inbox SELECT 'evt_0', event_type, payment_id, replace(body, 'wrong_token', 'late'), "
-        "outcome, 0 FROM webhook_inbox WHERE outcome = 'unread' LIMIT 1"
+        "INSERT INTO webhook_inbox (event_id, event_type, payment_id, body, outcome, received_at) "
+        "SELECT 'evt_0', event_type, payment_id, replace(body, 'wrong_token', 'late'), outcome, 0 FROM webhook_inbox WHERE outcome = 'unread' LIMIT 1"
     )
     once = ScannerProvider.every_transfer
     failing = iter([True])
