@@ -169,8 +169,8 @@ def _engine(path: Path, *, size: int, begin: str, pragmas: tuple[str, ...]) -> E
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
-        if not connection.get_execution_options().get(BY_ITSELF):
-            connection.connection.driver_connection.begin_with(begin)
+        by_itself = connection.get_execution_options().get(BY_ITSELF)
+        connection.connection.driver_connection.begin_with(None if by_itself else begin)
 
     return engine
 

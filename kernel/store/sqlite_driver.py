@@ -42,11 +42,11 @@ class RollingBack(sqlite3.Connection):
 
 
 class Beginning:
-    """How a transaction begins: with its first statement."""
+    """How a transaction begins: with its first statement, which may be all of it (`sql` is None)."""
 
     __slots__ = ("_done", "_sql")
 
-    def __init__(self, sql: str) -> None:
+    def __init__(self, sql: str | None) -> None:
         self._sql = sql
         self._done = False
 
@@ -56,7 +56,8 @@ class Beginning:
             return
         if connection.in_transaction:  # the end of the one before failed: whoever begins is told why
             connection.rollback()
-        connection.execute(self._sql)
+        if self._sql is not None:
+            connection.execute(self._sql)
         self._done = True
 
 
@@ -113,8 +114,8 @@ class OneStepConnection(aiosqlite.Connection):
     _left = 0  # what was asked of the thread and not answered; what was given up on may still run there
     beginning: Beginning | None = None  # of the transaction that is ours
 
-    def begin_with(self, sql: str) -> None:
-        """Let the next statement begin a transaction."""
+    def begin_with(self, sql: str | None) -> None:
+        """Let the next statement begin a transaction; None: be one by itself."""
         self.beginning = Beginning(sql)
 
     async def _execute(self, fn: Any, *args: Any, **kwargs: Any) -> Any:

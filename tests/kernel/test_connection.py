@@ -10,11 +10,17 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Column, Integer, MetaData, Table, Text, select, true
 
 from kernel.errors import StoreError
 from kernel.store import database
+from kernel.store.bulk import Bulk
 from kernel.store.connection import take
 from kernel.store.database import SqliteDatabase
+from kernel.store.dialects import upsert
+from kernel.store.sqlite_driver import RollingBack
+
+coins = Table("coins", MetaData(), Column("id", Integer), Column("name", Text))
 
 
 @pytest.fixture
@@ -76,6 +82,32 @@ async def test_nothing_is_waited_for_when_a_connection_is_given_back(store: Sqli
         with pytest.raises(StopIteration):  # it ended at the first step
             tx.close().send(None)
     await add(store, "INSERT INTO coins VALUES (1, 'a')")
+
+
+async def test_what_is_stored_by_itself_is_not_undone_with_a_transaction_before_it(
+    store: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose end had failed: what had been answered as stored was gone with it."""
+    add_coin = Bulk(
+        {"id": coins.c.id, "name": coins.c.name},
+        lambda row: upsert(coins).from_select(["id", "name"], select(row["id"], row["name"]).where(true())),
+    )
+    refusals = [sqlite3.OperationalError("disk I/O error")]
+
+    def rollback(connection: RollingBack) -> None:
+        if refusals:
+            raise refusals.pop()
+        sqlite3.Connection.rollback(connection)
+
+    monkeypatch.setattr(RollingBack, "rollback", rollback)
+    with pytest.raises(StoreError, match="UNIQUE"):
+        await add(store, "INSERT INTO coins VALUES (1, 'a')", "INSERT INTO coins VALUES (1, 'a')")
+
+    await store.run_alone(add_coin, lambda: {"id": [2], "name": ["b"]})
+
+    assert not refusals
+    async with store.read() as tx:
+        assert (await tx.exec_driver_sql("SELECT name FROM coins")).scalars().all() == ["b"]
 
 
 @pytest.mark.parametrize("steps", range(12))
