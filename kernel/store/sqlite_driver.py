@@ -38,7 +38,8 @@ class RollingBack(sqlite3.Connection):
             self.rollback()
         except sqlite3.ProgrammingError:  # it was closed before
             return
-        super().close()
+        finally:
+            super().close()  # also when the rollback failed: the lock is not kept until somebody collects this
 
 
 class Beginning:

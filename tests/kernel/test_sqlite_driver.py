@@ -12,7 +12,7 @@ import pytest
 
 from kernel.errors import StoreBusy, StoreError
 from kernel.store import database
-from kernel.store.sqlite_driver import OneStepConnection, connect
+from kernel.store.sqlite_driver import OneStepConnection, RollingBack, connect
 
 SLOW = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000000) SELECT count(*) FROM n"
 
@@ -215,3 +215,23 @@ async def test_who_waits_in_vain_for_anothers_lock_is_told_that_trying_again_hel
             async with store.write() as tx:
                 await tx.exec_driver_sql("INSERT INTO nothing VALUES (1)")
         assert not isinstance(wrong.value, StoreBusy)
+
+
+class Unwilling(RollingBack):
+    """Its disk fails when it is to roll back."""
+
+    def rollback(self) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+
+def test_a_connection_whose_rollback_fails_is_closed_all_the_same(tmp_path: Path) -> None:
+    held = sqlite3.connect(tmp_path / "store", factory=Unwilling)
+    held.isolation_level = None
+    held.execute("BEGIN IMMEDIATE")
+
+    with pytest.raises(sqlite3.OperationalError, match="disk"):
+        held.close()
+
+    with sqlite3.connect(tmp_path / "store", timeout=0) as another:
+        another.execute("BEGIN IMMEDIATE")
+    another.close()

@@ -264,6 +264,8 @@ async def _play(planned: Sequence[Plan], folder: Path, result: Result, loop: Sim
             for chain in chains
         ]
         await together(each.run() for each in laboratories)
+        if is_day:  # its last purchase is over before it is
+            await asyncio.sleep(max(0.0, planned[0].span_s - (loop.time() - START_S)))
         for each in watchers:
             await each.done()
         for stop in clocks_of:
