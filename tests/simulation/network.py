@@ -56,6 +56,7 @@ class VirtualSocket:
             raise BlockingIOError(errno.EAGAIN, "nobody is waiting")
         accepted = self.waiting.popleft()
         accepted.owner = self.network.owner()
+        self.network.bare[accepted] = None
         return accepted, ("127.0.0.1", accepted.number)
 
     def getsockname(self) -> tuple[str, int]:
@@ -226,6 +227,7 @@ class Network:
         self.loop = loop
         self.numbers = itertools.count(40_000)
         self.transports: dict[VirtualTransport, None] = {}
+        self.bare: dict[VirtualSocket, None] = {}  # accepted, and nothing writes to them yet
         self._ports = itertools.count(FIRST_PORT)
         self._bound: dict[int, VirtualSocket] = {}
         self._readers: dict[VirtualSocket, tuple[Callable[..., Any], tuple[Any, ...], Context]] = {}
@@ -259,6 +261,8 @@ class Network:
                 waiting.end.send("reset")
         sock.waiting.clear()
         self._readers.pop(sock, None)
+        if sock in self.bare:
+            self._cut(sock)
 
     def watch(self, sock: VirtualSocket, callback: Callable[..., Any], *args: Any) -> None:
         self._readers[sock] = (callback, args, copy_context())
@@ -297,6 +301,7 @@ class Network:
         protocol = factory()
         transport = VirtualTransport(self, protocol, sock.end)
         sock.end.transport = transport
+        self.bare.pop(sock, None)
         self.transports[transport] = None
         transport.start()
         return transport, protocol
@@ -314,3 +319,11 @@ class Network:
         for transport in [transport for transport in self.transports if transport.owner is process]:
             del self.transports[transport]
             transport.cut()
+        for sock in [sock for sock in self.bare if sock.owner is process]:
+            self._cut(sock)
+
+    def _cut(self, sock: VirtualSocket) -> None:
+        """Break a connection off that was accepted and never used: else whoever connected waits for ever."""
+        del self.bare[sock]
+        if sock.end is not None:
+            sock.end.send("reset")

@@ -121,3 +121,25 @@ def test_a_process_that_dies_breaks_its_connections_off_and_frees_its_port() -> 
         return await mine.ended
 
     assert isinstance(play(die()), ConnectionResetError)
+
+
+@pytest.mark.parametrize("how", ["dies", "closes"])
+def test_a_connection_that_was_accepted_and_never_used_breaks_off(how: str) -> None:
+    """A process that died in between left whoever had connected waiting until its own patience ended."""
+
+    async def accept() -> Any:
+        process = SimProcess("daemon")
+        context = copy_context()
+        context.run(PROCESS.set, process)
+        loop: Any = asyncio.get_running_loop()
+        listening = context.run(VirtualSocket)
+        context.run(listening.bind, ("127.0.0.1", 0))
+        mine = await connected(listening.getsockname()[1])
+        accepted, _ = context.run(listening.accept)
+        if how == "dies":
+            loop.kill(process)
+        else:
+            accepted.close()
+        return await mine.ended
+
+    assert isinstance(play(accept()), ConnectionResetError)
