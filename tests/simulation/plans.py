@@ -73,6 +73,8 @@ LATE_LOGS_EVERY_S = 4.0
 MOST_LATE = 2  # blocks
 ENDPOINTS = (1, 2)
 HASTY_OFTEN = 0.3
+LEFT_BEHIND = 0.2  # of the runs on the EVM chain: one endpoint stands still, and after a while nobody else is there
+LEFT_BEHIND_EVERY_S = 9.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,7 @@ def _of_one(asked: Asked, family: Family) -> Plan:
         whole = _with_parted_nodes(random.Random(f"parted nodes of {asked.seed}"), whole)
         whole = _with_proofs(random.Random(f"proofs of {asked.seed}"), whole)
         whole = _with_denials(random.Random(f"denials of {asked.seed}"), whole)
+        whole = _with_one_left_behind(random.Random(f"one left behind of {asked.seed}"), whole)
     deaths = [
         PlannedFault(rng.uniform(0, asked.span_s), "process", "kill")
         for _ in range(round(asked.span_s * rng.random() * 2 / DEATH_EVERY_S))
@@ -341,6 +344,22 @@ def _parted(rng: random.Random, place: int, deepest: int) -> list[PlannedFault]:
         PlannedFault(at + 0.02, "chain", "vanish", size=rng.randint((deepest + 1) // 2, deepest)),
         PlannedFault(at + 0.04, "chain", "mine", size=deepest + 1),
     ]
+
+
+def _with_one_left_behind(rng: random.Random, whole: Plan) -> Plan:
+    """Add endpoints that stand still, and are the only ones to ask once everybody else's blocks were read."""
+    if rng.random() >= LEFT_BEHIND or "rpcQuorum" in whole.guards:  # that needs both of them
+        return whole
+    faults: list[PlannedFault] = []
+    for place in range(int(whole.span_s / LEFT_BEHIND_EVERY_S)):
+        at, first = (place + rng.uniform(0, 0.2)) * LEFT_BEHIND_EVERY_S, rng.choice(ENDPOINTS)
+        faults += [
+            PlannedFault(at, "rpc", "refused", 0.7, first),  # so that the other one is asked from now on
+            PlannedFault(at, "rpc", "stale", rng.uniform(6.5, 7.0), first),
+            # Longer than it takes until a balance is read again.
+            PlannedFault(at + rng.uniform(2.5, 3.0), "rpc", "refused", 3.5, sum(ENDPOINTS) - first),
+        ]
+    return replace(whole, faults=(*whole.faults, *faults))
 
 
 def _without(whole: Plan, unwanted: Callable[[str], bool]) -> Plan:

@@ -171,6 +171,18 @@ def test_while_one_node_stays_on_a_fork_the_other_one_serves_blocks_alone() -> N
         assert not any(p.kind == MOVED for p in plan.purchases)
 
 
+def test_who_stands_still_is_the_only_one_to_ask_after_the_other_ones_blocks_were_read() -> None:
+    left = [plan for plan in PLANS if any(f.kind == "stale" and f.seconds > 6 for f in plan.faults)]
+
+    assert 8 < len(left) < 40
+    for plan in left:
+        assert "rpcQuorum" not in plan.guards
+        for still in (f for f in plan.faults if f.kind == "stale" and f.seconds > 6):
+            gone = [f for f in plan.faults if f.kind == "refused" and 2 < f.at - still.at < 3.1]
+            assert [f.size for f in gone if f.seconds == 3.5] == [3 - still.size]
+            assert gone[0].at + 3.5 <= still.at + still.seconds
+
+
 def test_on_a_chain_with_proofs_endpoints_lie_and_lack_nothing_for_good() -> None:
     proven = [plan for plan in PLANS if plan.guards.get("proof") == "receipts"]
 
