@@ -51,15 +51,34 @@ class Beginning:
         self._sql = sql
         self._done = False
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a transaction of more than one statement was begun."""
+        return self._done and self._sql is not None
+
     def run(self, connection: sqlite3.Connection) -> None:
         """Begin, in the connection's thread, unless it has been done."""
         if self._done:
+            self.check(connection)
             return
         if connection.in_transaction:  # the end of the one before failed: whoever begins is told why
             connection.rollback()
         if self._sql is not None:
             connection.execute(self._sql)
         self._done = True
+
+    def check(self, connection: sqlite3.Connection) -> None:
+        """
+        Refuse to go on with a transaction that SQLite has undone by itself.
+
+        It does so where a disk is full, or fails: what came after would be kept, statement by statement, without what
+        came before.
+
+        Raises:
+            sqlite3.OperationalError: nothing of it is kept.
+        """
+        if self.has_begun and not connection.in_transaction:
+            raise sqlite3.OperationalError("the transaction was undone when one of its statements failed")
 
 
 class OneStepCursor(aiosqlite.Cursor):
@@ -132,9 +151,14 @@ class OneStepConnection(aiosqlite.Connection):
         return done
 
     async def commit(self) -> None:
-        self.beginning = None
-        if self._in_transaction:
-            await super().commit()
+        beginning, self.beginning = self.beginning, None
+        if self._in_transaction or (beginning is not None and beginning.has_begun):
+            await self._execute(self._commit, beginning)
+
+    def _commit(self, beginning: Beginning | None) -> None:
+        if beginning is not None:
+            beginning.check(self._conn)
+        self._conn.commit()
 
     async def rollback(self) -> None:
         """

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, Text, select, true
+from sqlalchemy.exc import OperationalError
 
 from kernel.errors import StoreError
 from kernel.store import database
@@ -71,6 +72,31 @@ async def test_a_transaction_begins_once_and_holds_all_its_statements(store: Sql
     assert await count(store) == 2
     with pytest.raises(StoreError, match="UNIQUE"):
         await add(store, "INSERT INTO coins VALUES (3, 'c')", "INSERT INTO coins VALUES (4, 'a')")
+    assert await count(store) == 2
+
+
+async def go_on_with_a_full_disk(store: SqliteDatabase, *statements: str) -> None:
+    async with store.write() as tx:
+        await tx.exec_driver_sql("INSERT INTO coins VALUES (2, 'b')")
+        await tx.exec_driver_sql("PRAGMA max_page_count=1")
+        with pytest.raises(OperationalError, match="full"):
+            await tx.exec_driver_sql("INSERT INTO coins VALUES (4, hex(zeroblob(100000)))")
+        for statement in statements:
+            await tx.exec_driver_sql(statement)
+
+
+@pytest.mark.parametrize("after", [(), ("INSERT INTO coins VALUES (3, 'c')",), ("SELECT * FROM coins",)])
+async def test_nothing_is_kept_of_a_transaction_that_a_full_disk_has_ended(
+    store: SqliteDatabase, after: tuple[str, ...]
+) -> None:
+    """SQLite undoes the whole of it there, whoever has caught the error: the rest would be kept by itself."""
+    await add(store, "INSERT INTO coins VALUES (1, 'a')")
+
+    with pytest.raises(StoreError, match="undone when one of its statements failed"):
+        await go_on_with_a_full_disk(store, *after)
+
+    assert await count(store) == 1
+    await add(store, "PRAGMA max_page_count=1000000", "INSERT INTO coins VALUES (2, 'b')")
     assert await count(store) == 2
 
 
