@@ -47,7 +47,7 @@ simulate-twice: setup ## SEEDS=20 in one process and in another: each takes the 
 recovery: setup-devnet ## seconds from the end of each fault to the confirmation (CHAIN=tron|ton, ARGS="5xx lagging")
 	$(BIN)/python -m tests.chaos.recovery $(if $(CHAIN),--chain $(CHAIN)) $(ARGS)
 
-test: setup-devnet ## every test but those of the three targets below
+test: setup-devnet ## every test but those of the four targets below
 	$(PYTEST) -m "not long and not races and not postgresql and not browser" $(ARGS)
 
 test-postgresql: setup-devnet setup-postgresql ## the stores and several processes on a real PostgreSQL, which the tests start

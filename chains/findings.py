@@ -16,6 +16,10 @@ class Verdict(StrEnum):
     SKIPPED = "skipped"  # what it depends on was not there
 
 
+NO_ANSWER = "no answer"
+"""What is found of an endpoint that cannot be reached."""
+
+
 class Finding(NamedTuple):
     """One thing that was looked at."""
 

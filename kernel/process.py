@@ -83,11 +83,11 @@ def parser(
     )
     commands = reads.add_subparsers(dest="command")
     backup = commands.add_parser("backup", help="copy the store to a new file, while the daemon may be running")
-    backup.add_argument("path", type=Path)
+    backup.add_argument("path", type=Path, help="the new file; one that is there is never overwritten")
     restore = commands.add_parser("restore", help="put a backup in the store's place; the daemon must be stopped")
-    restore.add_argument("path", type=Path)
+    restore.add_argument("path", type=Path, help="the backup")
     check = commands.add_parser("check", help="look for damage and orphan rows in the store, or in a backup")
-    check.add_argument("path", type=Path, nargs="?")
+    check.add_argument("path", type=Path, nargs="?", help="the backup; without it the store")
     if copies:
         commands.add_parser("copy", help="move the file's rows to an empty database; everything must be stopped")
     add(commands)
@@ -122,11 +122,20 @@ def maintain(
                 health = maintenance.check(kind, path, keys_at_hand(store, given))
                 # No loop is started for nothing: whoever asks may be within one.
                 found = [] if look is None or health.problems else asyncio.run(_looked(look, path))
-                return _report(health, found)
+                code = _report(health, found)
+                if code == EXIT_WRONG_KEY:
+                    sys.stderr.write(_where(store))
+                return code
     except WrongKey as exc:
-        sys.stderr.write(f"{exc}\n")
+        sys.stderr.write(f"{exc}\n{_where(store)}")
         return EXIT_WRONG_KEY
     return 0
+
+
+def _where(store: Path) -> str:
+    """Say where the file belongs that was kept elsewhere."""
+    expected = key_file(store)
+    return "" if expected.exists() else f"a key file that was kept elsewhere belongs at {expected}\n"
 
 
 async def _looked(look: Callable[[Path], Awaitable[Sequence[str]]], store: Path) -> Sequence[str]:
@@ -205,7 +214,7 @@ def _report(health: Health, found: Sequence[str]) -> int:
         sys.stdout.write(f"{table}: {count}\n")
     for problem in problems:
         sys.stdout.write(f"PROBLEM {problem}\n")
-    sys.stdout.write("ok\n" if not problems else f"{len(problems)} problems\n")
+    sys.stdout.write("ok\n" if not problems else f"{len(problems)} problem{'' if len(problems) == 1 else 's'}\n")
     if health.wrong_key is not None:
         sys.stderr.write(f"{health.wrong_key}\n")
         return EXIT_WRONG_KEY

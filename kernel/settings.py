@@ -84,7 +84,7 @@ def _read(env_file: Path) -> Mapping[str, str | None]:
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigError(f"{env_file}: cannot be read: {type(exc).__name__}") from None
     for binding in parse_stream(io.StringIO(text)):
-        if binding.error:
-            # The library would leave it out, and with it, perhaps, the key.
+        if binding.error or (binding.key is not None and binding.value is None):
+            # The library would leave it out, and with it, perhaps, the key. A name by itself is no value either.
             raise ConfigError(f"{env_file}: line {binding.original.line}: is not NAME=value")
     return dotenv_values(stream=io.StringIO(text), interpolate=False)

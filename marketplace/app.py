@@ -207,10 +207,20 @@ async def open_marketplace(settings: Settings, *, clock: Clock | None = None) ->
         parts = _build(settings, clock, catalog, units, session, identity, leases, goods)
         if leases is None:
             await parts.follower.doubt()
-        if settings.admin_email is not None and settings.admin_password is not None:
-            admin = partial(parts.services.accounts.ensure_admin, settings.admin_email, settings.admin_password)
-            await once_reachable(DATABASE, admin, clock.sleep)
+        await _first_admin(settings, parts.services.accounts, clock)
         yield parts
+
+
+async def _first_admin(settings: Settings, accounts: Accounts, clock: Clock) -> None:
+    """Let the first admin in, or say that nobody can come in."""
+    if settings.admin_email is not None and settings.admin_password is not None:
+        admin = partial(accounts.ensure_admin, settings.admin_email, settings.admin_password)
+        await once_reachable(DATABASE, admin, clock.sleep)
+    elif not await once_reachable(DATABASE, accounts.anybody, clock.sleep):
+        log.warning(
+            "[accounts] nobody has an account: set MARKETPLACE_ADMIN_EMAIL and MARKETPLACE_ADMIN_PASSWORD,"
+            " and start again"
+        )
 
 
 async def _open_store(stack: AsyncExitStack, settings: Settings, clock: Clock) -> tuple[Database, Leases | None]:

@@ -229,8 +229,11 @@ class _Environment(HostedEnvironment):
     MARKETPLACE_METRICS_KEY: Annotated[SecretStr, Field(min_length=MIN_SECRET)] | None = None
     MARKETPLACE_REGISTRATION: bool = False
     MARKETPLACE_SECOND_FACTOR: Annotated[tuple[Literal[Role.ADMIN, Role.RESOLVER], ...], BeforeValidator(_listed)] = ()
-    MARKETPLACE_ADMIN_EMAIL: str | None = None
-    MARKETPLACE_ADMIN_PASSWORD: SecretStr | None = None
+    # As the API asks of everybody: who is made otherwise could not sign in, or too easily.
+    MARKETPLACE_ADMIN_EMAIL: (
+        Annotated[str, Field(max_length=254), AfterValidator(whole(EMAIL, "must be an e-mail address"))] | None
+    ) = None
+    MARKETPLACE_ADMIN_PASSWORD: Annotated[SecretStr, Field(min_length=8, max_length=256)] | None = None
     AMN_SCANNER_URL: Url = "http://127.0.0.1:8080"
     AMN_SCANNER_API_KEY: SecretStr | None = None
     AMN_SCANNER_WEBHOOK_SECRET: SecretStr | None = None

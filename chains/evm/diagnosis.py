@@ -12,7 +12,7 @@ from chains.evm.blocks import Block, block_call, parse_block
 from chains.evm.events import TRANSFER_TOPIC
 from chains.evm.fee_proxy import EVENT_TOPIC
 from chains.evm.rpc.client import OtherChain, RpcClient
-from chains.findings import Finding, judge_head, judge_latency, ok, problem, skipped, warning
+from chains.findings import NO_ANSWER, Finding, judge_head, judge_latency, ok, problem, skipped, warning
 from chains.rpc.endpoint import Endpoint
 from chains.rpc.jsonrpc_messages import Call
 from config.catalog import Chain, Finality
@@ -62,13 +62,13 @@ class EndpointDiagnosis:
             try:
                 yield await look(head)
             except ChainError as exc:
-                yield problem(what, "no answer", f"It did not answer ({exc}): look again, or use another endpoint.")
+                yield problem(what, NO_ANSWER, f"It did not answer ({exc}): look again, or use another endpoint.")
 
     def _unusable(self, error: ChainError) -> Finding:
         if isinstance(error, OtherChain):
             advice = f"{_sentence(error)}: put an endpoint of {self._chain.name} into {self._setting}."
             return problem("chain id", "another chain", advice)
-        kind = "no answer" if isinstance(error, ChainUnavailable) else "refused"
+        kind = NO_ANSWER if isinstance(error, ChainUnavailable) else "refused"
         advice = f"It cannot be used ({error}): correct it in {self._setting}, or take it out."
         return problem("chain id", kind, advice)
 

@@ -104,6 +104,11 @@ class Accounts:
             else:
                 log.info("[accounts] first admin created")
 
+    async def anybody(self) -> bool:
+        """Say whether somebody has an account."""
+        async with self._units.db.read() as tx:
+            return await users.anybody(tx)
+
     async def login(self, given: Credentials) -> tuple[User, Tokens]:
         """Trade e-mail and password, and a code where the account asks for one, for tokens."""
         async with self.signing_in(given) as (work, user):

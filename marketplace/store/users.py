@@ -54,6 +54,11 @@ async def by_email(tx: Tx, email: str) -> User | None:
     return await one(tx, select(users).where(users.c.email == email), User)
 
 
+async def anybody(tx: Tx) -> bool:
+    """Say whether there is an account at all."""
+    return (await tx.execute(select(_u.id).limit(1))).first() is not None
+
+
 async def by_id(tx: Tx, user_id: str) -> User | None:
     return await one(tx, select(users).where(users.c.id == user_id), User)
 

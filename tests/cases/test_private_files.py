@@ -129,6 +129,7 @@ async def test_without_its_key_a_copy_is_neither_put_in_place_nor_called_well(
             code, said = await command(service, tmp_path, *arguments, **more)
             assert code == 2, (arguments, said)
             assert "no key at hand opens it" in said
+            assert f"belongs at {store}.key\n" in said
         assert store.read_bytes() == was
         assert not (tmp_path / f"{store.name}.before-restore").exists()
         code, said = await command(service, tmp_path, **more)  # nor does the daemon start, or make another key

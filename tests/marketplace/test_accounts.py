@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
+from marketplace.app import open_marketplace
+from marketplace.settings import load_settings
 from tests.harness import FakeClock
-from tests.marketplace.harness import ADMIN, PASSWORD, Api, Running, login
+from tests.marketplace.harness import ADMIN, PASSWORD, Api, Running, environment, login
 
 
 async def tokens_of(api: Api) -> dict[str, str]:
@@ -121,3 +124,15 @@ async def test_a_request_id_is_given_back_or_made(shop: Running) -> None:
         assert answer.headers["X-Request-Id"] == "mine-1"
     async with shop.nobody.session.get(f"{shop.nobody.url}/nowhere", headers={"X-Request-Id": "not ok"}) as answer:
         assert len(answer.headers["X-Request-Id"]) == 32
+
+
+async def test_a_start_says_so_while_nobody_could_sign_in(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    nobody = {"MARKETPLACE_ADMIN_EMAIL": "", "MARKETPLACE_ADMIN_PASSWORD": ""}
+    for env, said in (
+        (environment(tmp_path, **nobody), True),
+        (environment(tmp_path), False),
+        (environment(tmp_path, **nobody), False),
+    ):
+        caplog.clear()
+        async with open_marketplace(load_settings(env)):
+            assert ("nobody has an account: set MARKETPLACE_ADMIN_EMAIL" in caplog.text) is said

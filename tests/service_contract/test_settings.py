@@ -59,7 +59,7 @@ def test_a_port_that_is_a_number_is_a_setting_all_the_same(tmp_path: Path) -> No
 
 
 @BOTH
-@pytest.mark.parametrize("line", ["just words", "= value", "'open", "A B=c"])
+@pytest.mark.parametrize("line", ["just words", "= value", "'open", "A B=c", "ALONE", "export ALONE"])
 def test_a_line_of_the_file_that_cannot_be_read_is_named(service: ServiceUnderTest, tmp_path: Path, line: str) -> None:
     (tmp_path / ".env").write_text(f"LOG_LEVEL=info\n{line}\n")
     with pytest.raises(ConfigError, match="line 2: is not NAME=value"):
@@ -97,6 +97,17 @@ def test_a_key_that_is_none_is_refused_without_being_shown(
     with pytest.raises(ConfigError, match=f"^{service.prefix}{name}") as refused:
         service.load_settings(service.environment(tmp_path) | {service.prefix + name: "c29tZXRoaW5n"})
     assert "c29tZXRoaW5n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("EMAIL", "you"), ("EMAIL", "a" * 245 + "@b.example"), ("PASSWORD", "7 chars"), ("PASSWORD", "p" * 257)],
+)
+def test_a_first_admin_who_could_not_sign_in_is_refused(tmp_path: Path, name: str, value: str) -> None:
+    setting = f"MARKETPLACE_ADMIN_{name}"
+    with pytest.raises(ConfigError, match=f"^{setting}: ") as refused:
+        MARKETPLACE.load_settings(MARKETPLACE.environment(tmp_path) | {setting: value})
+    assert name == "EMAIL" or value not in str(refused.value)
 
 
 EXAMPLES = {

@@ -12,7 +12,7 @@ from chains.errors import ChainError
 from chains.evm.diagnosis import EndpointDiagnosis
 from chains.evm.push.diagnosis import socket_finding
 from chains.evm.rpc.client import RpcClient
-from chains.findings import Finding, judge_head, judge_latency, ok, problem, skipped, warning
+from chains.findings import NO_ANSWER, Finding, judge_head, judge_latency, ok, problem, skipped, warning
 from chains.rpc.endpoint import Endpoint, label_of
 from chains.rpc.http_client import open_http
 from chains.second_diagnosis import judge_second
@@ -114,7 +114,7 @@ class ChainExaminer:
                 latency = judge_latency(time.perf_counter() - began)
         except ChainError as exc:
             advice = f"It cannot be used ({exc}): correct it in {setting}, or take it out."
-            return [problem("service", "no answer", advice)]
+            return [problem("service", NO_ANSWER, advice)]
         return [ok("service", "answers"), latency, judge_head("newest block", head.time, self._wall())]
 
     def _adapter(self, chain: Chain) -> AbstractAsyncContextManager[ChainAdapter]:

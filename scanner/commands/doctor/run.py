@@ -6,14 +6,14 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 
-from chains.findings import Finding, judge_clock, ok, problem
+from chains.findings import NO_ANSWER, Finding, Verdict, judge_clock, ok, problem
 from config.catalog import Catalog, load_catalog
 from config.settings import Settings, load_settings
 from kernel.errors import ConfigError
@@ -24,6 +24,7 @@ from scanner.commands.doctor.report import WIDTH_OF_A_FILE, exit_code, show
 
 HERE = "this machine"
 AT_ONCE = 8  # endpoints
+MANY = 2  # endpoints that do not answer
 
 
 def run(asked: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -64,7 +65,17 @@ async def examine(
     found += map(_here, host.registry_findings(settings, catalog))
     on_chains = await _chains(settings, catalog, on, wall)
     ages = [finding.age_s for _, finding in on_chains if finding.age_s is not None]
+    found += map(_here, network_findings([finding for _, finding in on_chains]))
     return [*found, _here(judge_clock(ages)), *on_chains]
+
+
+def network_findings(found: Sequence[Finding]) -> list[Finding]:
+    """Say what several endpoints that all do not answer have in common: more often this machine than each of them."""
+    looked = [finding.found for finding in found if finding.verdict is not Verdict.SKIPPED]
+    if len(looked) < MANY or {*looked} != {NO_ANSWER}:
+        return []
+    advice = "No endpoint answers: look first whether this machine reaches them (names, firewall, network)."
+    return [problem("network", "nothing answers", advice)]
 
 
 async def _chains(

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from chains import findings
 from chains.evm.push import diagnosis
-from chains.findings import Finding, Verdict
+from chains.findings import NO_ANSWER, Finding, Verdict
 from chains.rpc.endpoint_pool import EndpointPool
 from devnet.evm.anvil import Anvil
 from devnet.evm.faulty_rpc import FaultyRpc
@@ -32,7 +32,7 @@ from kernel.store.postgresql import PostgresDatabase
 from scanner.__main__ import main
 from scanner.commands.doctor import report
 from scanner.commands.doctor.chain import Located, Unmeasured
-from scanner.commands.doctor.run import HERE, examine
+from scanner.commands.doctor.run import HERE, examine, network_findings
 from tests.harness import ROOT, SECRET, USDT, empty_store, environment
 from tests.repo.pages import page, rows
 
@@ -197,6 +197,30 @@ async def test_without_any_endpoint_what_depends_on_it_is_left_out(tmp_path: Pat
     assert "a-key" not in str(found)
     assert found["BSC Testnet"]["contracts"].verdict is SKIPPED
     assert found[HERE]["clock"].verdict is SKIPPED
+
+
+async def test_where_no_endpoint_answers_it_says_to_look_at_this_machine_first(tmp_path: Path) -> None:
+    found = await found_of(env_of(tmp_path, f"{NOWHERE}/a", f"{NOWHERE}/b"))
+
+    assert found[HERE]["network"].verdict is PROBLEM
+    assert found[HERE]["network"].advice.startswith("No endpoint answers: look first whether this machine reaches them")
+
+
+SILENT = Finding("chain id", PROBLEM, NO_ANSWER)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        [SILENT],
+        [SILENT, SILENT, Finding("latency", OK, "0.01 s")],
+        [SILENT, SILENT, Finding("chain id", PROBLEM, "another chain")],
+        [SILENT, Finding("contracts", SKIPPED, "no endpoint can be asked")],
+        [],
+    ],
+)
+def test_one_endpoint_that_fails_by_itself_is_not_called_a_broken_network(found: list[Finding]) -> None:
+    assert network_findings(found) == []
 
 
 @pytest.mark.parametrize(
