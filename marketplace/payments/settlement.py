@@ -13,6 +13,7 @@ from typing import assert_never
 
 from marketplace.goods.handover import hand_over
 from marketplace.model import (
+    HOSTED,
     OPEN_PAYMENTS,
     CommandKind,
     EscrowState,
@@ -315,7 +316,9 @@ def is_doubted(payment: Payment) -> bool:
 
 async def _over(work: UnitOfWork, payment: Payment, observed: PaymentObservation) -> SettlementOutcome:
     """Note money for a payment that is paid or over: never credited, never lost."""
-    await unapplied_funds.record_beyond(work, payment, observed)
+    # It ended while it was looked at: what a hosted provider names is listed once it is deep, by another look.
+    if payment.provider not in HOSTED or observed.evidence.confirmations >= payment.confirmations_required:
+        await unapplied_funds.record_beyond(work, payment, observed)
     return SettlementOutcome.ALREADY_FUNDED if payment.status is PaymentStatus.COMPLETED else SettlementOutcome.LATE
 
 

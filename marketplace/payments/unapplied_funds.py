@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from clients.python.amn_scanner_client import IntentEvent, Transfer, read_event
-from marketplace.model import Payment, PaymentStatus, Rail, Role
+from marketplace.model import EscrowState, Payment, PaymentStatus, Rail, Role
 from marketplace.payments.observation import SHOWN, PaymentObservation
 from marketplace.payments.spelling import normal_event_key
 from marketplace.risk.gate import SetAside
@@ -24,10 +24,14 @@ LATE = "late_payment"
 GONE = "reorged"  # of what was credited: another story of the same transfer
 # What was held for these reasons is other money than the payment's own, and no part of its sums.
 OTHER_MONEY = frozenset({Reason.WRONG_TOKEN, Reason.WRONG_ASSET, Reason.WRONG_RECIPIENT, DOUBLE_CREDIT})
+# Nothing was judged of what is held for these: what was said of it cannot be.
+REFUSED = frozenset({Reason.BROKEN_ANSWER, Reason.TRANSFER_NOT_FOUND})
 
 
 async def record_beyond(work: UnitOfWork, payment: Payment, observed: PaymentObservation) -> None:
     """Write down what came to a payment that is over, beyond what it was credited and what was noted before."""
+    if observed.balance is None and not observed.credits:
+        return  # what is told of another token has a sum as well, which is none of the payment's
     credited = payment.status in {PaymentStatus.COMPLETED, PaymentStatus.REFUNDED}
     reason = "duplicate_payment" if credited else LATE
     noted = await inbox.recovered(work.tx, payment.id, _sums(payment))
@@ -140,6 +144,8 @@ async def keep_other_money(work: UnitOfWork, payment: Payment, observed: Payment
     """Write down what was held before another transfer paid: its evidence is about to be replaced."""
     if payment.hold_reason is None or payment.tx_hash is None or observed.balance is not None:
         return  # a balance is one sum: what was held of it is what is credited now
+    if _is_part(payment):
+        return  # what of it is not credited is listed once it is deep
     known = {observed.tx_hash, *(credit.tx_hash for credit in observed.credits)}
     if not known & {payment.tx_hash, payment.tx_hash.lower()}:
         await record_closed(work, payment, payment.hold_reason)
@@ -149,7 +155,7 @@ async def keep_other_money(work: UnitOfWork, payment: Payment, observed: Payment
 async def record_closed(work: UnitOfWork, payment: Payment, reason: str) -> None:
     """Write down what was seen of a payment and will not be credited."""
     received = int((payment.evidence or {}).get("amountReceivedBaseUnits", "0"))
-    tells_sums = payment.rail is Rail.DIRECT_BALANCE or reason == PARTIAL
+    tells_sums = payment.rail is Rail.DIRECT_BALANCE or reason == PARTIAL or _is_part(payment)
     if tells_sums and reason not in OTHER_MONEY:
         # The payment knows the first transaction of those that make up the sum: whoever sent it is not owed all of it.
         key, tx_hash = f"{_sums(payment)}{reason}:{received}", None
@@ -169,6 +175,15 @@ async def record_closed(work: UnitOfWork, payment: Payment, reason: str) -> None
         now=work.now,
         count=1 if tells_sums else count,
     )
+
+
+def _is_part(payment: Payment) -> bool:
+    """
+    Say whether what is known of a payment is the sum of a part, though it is held for what else was said of it.
+
+    None of its transfers is kept: each is taken for new money when it is looked at once more.
+    """
+    return payment.escrow_state is EscrowState.PARTIAL and payment.hold_reason in REFUSED
 
 
 def _several(evidence: Mapping[str, Any]) -> tuple[int, bool]:

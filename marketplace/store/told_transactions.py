@@ -36,7 +36,8 @@ class ToldTransaction:
 
 async def add(tx: Tx, payment_id: str, tx_hashes: Iterable[str], now: int) -> None:
     """Keep hashes, each once."""
-    rows = [{"payment_id": payment_id, "tx_hash": each, "told_at": now} for each in dict.fromkeys(tx_hashes)]
+    # In one order: of two looks at a payment each would wait for what the other has named.
+    rows = [{"payment_id": payment_id, "tx_hash": each, "told_at": now} for each in sorted(set(tx_hashes))]
     if rows:
         await tx.execute(upsert(told_transactions).on_conflict_do_nothing(), rows)
 
@@ -54,7 +55,7 @@ async def set_seen(tx: Tx, payment_id: str, looked: Iterable[ToldTransaction]) -
     noted = noted.values(looked_at=bindparam("looked"), seen=bindparam("shown"), settled_at=bindparam("settled"))
     rows = [
         {"named": each.tx_hash, "looked": each.looked_at, "shown": each.seen, "settled": each.settled_at}
-        for each in looked
+        for each in sorted(looked, key=lambda each: each.tx_hash)  # as above
     ]
     if rows:
         await tx.execute(noted, rows)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from marketplace.payments.hosted.hosted_provider import next_to_look_at
+from marketplace.store import told_transactions
+from marketplace.store.database import Tx
 from marketplace.store.told_transactions import ToldTransaction
 
 
@@ -17,3 +21,25 @@ def test_what_waits_longest_is_looked_at_first_in_whatever_order_it_is_told() ->
 
     assert chosen[0] == real
     assert (len(chosen), set(looked) <= set(chosen[1:])) == (200, True)
+
+
+class Rows:
+    """Takes what is written."""
+
+    def __init__(self) -> None:
+        self.written: list[list[dict[str, Any]]] = []
+
+    async def execute(self, _: object, rows: list[dict[str, Any]]) -> None:
+        self.written.append(rows)
+
+
+async def test_rows_are_written_in_one_order_however_they_are_named() -> None:
+    """Two looks at once name them in two orders, and PostgreSQL ends one of two that wait for each other."""
+    taken = Rows()
+    tx = cast("Tx", taken)
+
+    await told_transactions.add(tx, "one", ["0xb", "0xa", "0xb"], 1)
+    await told_transactions.set_seen(tx, "one", [ToldTransaction("0xb", 1), ToldTransaction("0xa", 1)])
+
+    added, seen = taken.written
+    assert [row["tx_hash"] for row in added] == [row["named"] for row in seen] == ["0xa", "0xb"]

@@ -713,6 +713,82 @@ async def test_one_look_answers_all_that_was_told_of_a_payment(deal: HostedPurch
         assert (await deal.send(body))[1]["data"]["outcome"] == "duplicate"
 
 
+@both
+async def test_late_money_that_may_be_taken_back_is_not_listed(deal: HostedPurchase) -> None:
+    """Nobody is told when it is taken back: whoever returns it by then returns what never came."""
+    await deal.open()
+    await deal.purchase.buyer.ok("POST", f"/api/payment/{deal.payment_id}/cancel")
+    late = deal.on_chain(TEN, depth=1, final=False)
+
+    await deal.send(deal.told(late, "10"))
+    assert deal.recoveries() == []
+
+    deal.on_chain(TEN, tx=late)
+    await sweep_twice(deal)
+    assert deal.recoveries() == [("late_payment", str(TEN))]
+
+
+@both
+async def test_another_token_adds_nothing_to_a_part_that_was_listed(deal: HostedPurchase) -> None:
+    """The part was taken back, and a stranger sends what costs nothing."""
+    await deal.open()
+    more: dict[str, Any] = {} if deal.provider == "shkeeper" else {"whole": False}
+    part = deal.on_chain(4 * ONE, depth=1, final=False)
+    await deal.send(deal.told(part, "4", **more))
+    await deal.purchase.buyer.ok("POST", f"/api/payment/{deal.payment_id}/cancel")
+    for gone in (False, True):
+        if gone:
+            del deal.purchase.scanner.transactions[97, part]
+        await deal.send(deal.told(deal.on_chain(900 * ONE, token=USDC), "0", **more))
+        await sweep_twice(deal)
+        assert deal.recoveries() == [("partial_payment", str(4 * ONE))]
+
+
+OF_ANOTHER_CHAIN = "4a5e1e4baab89f3a32518a88c31bc87f618f76673e2cc77ab2127b7afdeda33bZZ"
+
+
+async def held_part(deal: HostedPurchase, **second: Any) -> str:
+    """Pay four tenths in two transactions, and let the provider name what cannot be; return the second."""
+    await deal.open()
+    more: dict[str, Any] = {} if deal.provider == "shkeeper" else {"whole": False}
+    txs = [deal.on_chain(2 * ONE), deal.on_chain(2 * ONE, **second)]
+    for tx in (*txs, OF_ANOTHER_CHAIN):
+        await deal.send(deal.told(tx, "2", **more))
+    assert deal.state() == ("processing", "partial", "broken_answer")
+    return txs[1]
+
+
+async def sweep_twice(deal: HostedPurchase) -> None:
+    for _ in range(2):
+        deal.purchase.clock.advance(61)
+        await deal.sweep()
+
+
+@both
+async def test_a_part_of_several_that_is_given_up_is_listed_once(deal: HostedPurchase) -> None:
+    """It was held for what else the provider named: its transactions are looked at once more when it is over."""
+    await held_part(deal)
+
+    await deal.purchase.market.admin.ok("POST", f"/api/payment/{deal.payment_id}/cancel")
+    await sweep_twice(deal)
+
+    assert deal.recoveries() == [("broken_answer", str(4 * ONE))]
+
+
+@pytest.mark.long
+@both
+async def test_a_held_part_that_is_credited_with_the_rest_is_not_listed_besides(deal: HostedPurchase) -> None:
+    later = await held_part(deal, depth=1, final=False)
+
+    await deal.pay()
+    assert deal.state() == ("completed", "funded", None)
+    deal.on_chain(2 * ONE, tx=later)
+    await sweep_twice(deal)
+
+    assert deal.purchase.entries() == [("payment_detected", 12 * ONE), ("hold", TEN)]
+    assert deal.recoveries() == [("duplicate_payment", str(2 * ONE))]
+
+
 # -- webhooks ------------------------------------------------------------------------------------------
 
 

@@ -47,13 +47,16 @@ def evidence_of(
     timely = [each for each in seen if not is_older(each, payment)]
     paying = _paying(payment, chain, catalog, timely)
     deep = [each for each in paying if each.confirmations >= payment.confirmations_required]
-    for part in (deep, paying):
+    # Of a payment that is over nobody would be told that it was taken back: what is listed has to stay.
+    counted = paying if payment.is_open else deep
+    for part in (deep, counted):
         if sum(each.credit.amount for each in part) >= payment.amount_base:
             return Seen(_observed(payment, part))
-    if not is_all and payment.is_open:
-        return NothingSeen(Reason.TRANSFER_NOT_FOUND, expected=True)
-    if paying:
-        return InPart(_observed(payment, paying))
+    unseen = payment.is_open and not is_all
+    if unseen or (paying and not counted):
+        return NothingSeen(Reason.TRANSFER_NOT_FOUND, expected=unseen)
+    if counted:
+        return InPart(_observed(payment, counted))
     others = [
         (each.token, each.amount, one.tx_hash)
         for one in timely
