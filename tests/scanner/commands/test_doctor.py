@@ -327,7 +327,8 @@ async def test_the_services_of_the_other_families_are_looked_at(tmp_path: Path) 
 
     of_services = {(where.partition(" ")[0], f.what): f.verdict for where, f in good if "#" in where}
     assert of_services == {(name, what): OK for name in ("Tron", "TON") for what in ("service", "latency", "head")}
-    said = [f.advice for _, f in broken if f.verdict is PROBLEM]
+    assert [f.what for where, f in broken if where == HERE and f.verdict is PROBLEM] == ["network"]
+    said = [f.advice for where, f in broken if "#" in where and f.verdict is PROBLEM]
     assert len(said) == 2
     assert all("correct it in T" in sentence for sentence in said)
 
