@@ -416,8 +416,15 @@ class ChainWorker:
             while due:
                 async with self._db.write() as tx:
                     now = self._clock.now_ms()
-                    due = bool(await settlement.expire(tx, chain_id, rail, read_to, now=now, moment=moment))
+                    due = await self._stands(tx, rail) and bool(
+                        await settlement.expire(tx, chain_id, rail, read_to, now=now, moment=moment)
+                    )
                 self._on_events()
+
+    async def _stands(self, tx: Tx, rail: Rail) -> bool:
+        """Say whether a rail is read to where it was read: what is found gone has it read again from below."""
+        held, read = await checkpoints.get(tx, self.chain.chain_id, rail), self._rails[rail].read
+        return held is not None and read is not None and held.cursor.position >= read.position
 
     async def _self_test(self) -> None:
         """Once a start: compare the registry with the chain. A mismatch is shown, not fatal."""

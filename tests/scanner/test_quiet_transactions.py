@@ -5,20 +5,20 @@ from __future__ import annotations
 import pytest
 
 from chains.errors import ChainUnavailable
-from chains.types import Rail
+from chains.types import Cursor, Rail
 from config.settings import RetentionSettings
 from kernel.store.database import Database
 from scanner import ingest
-from scanner.model import IntentStatus
+from scanner.model import EventType, IntentStatus, Reason
 from scanner.redelivery import Redelivery
 from scanner.services import alone
-from scanner.store import samples
+from scanner.store import checkpoints, samples
 from scanner.upkeep.metrics import Metrics
 from scanner.upkeep.retention import Retention
 from scanner.upkeep.samples import Sampler
 from tests.harness import FakeClock
 from tests.scanner.bench import Bench
-from tests.scanner.facts import CHAIN, LATE_MS, NOW, a_transfer, an_intent
+from tests.scanner.facts import CHAIN, LATE_MS, NOW, a_hash, a_transfer, an_intent
 from tests.scanner.transactions import Transactions
 
 RAILS = {"evm": (Rail.PROXY, Rail.DIRECT), "tron, ton": (Rail.DIRECT,)}
@@ -81,18 +81,30 @@ async def test_what_a_poll_finds_it_confirms(bench: Bench) -> None:
     assert (await bench.intent()).status is IntentStatus.CONFIRMED
 
 
-async def test_what_a_poll_finds_gone_it_expires(db: Database, clock: FakeClock) -> None:
-    """What a decision changed is asked for anew before the next one."""
+@pytest.mark.parametrize("elsewhere", [False, True])
+async def test_what_a_poll_finds_gone_is_looked_for_before_it_expires(
+    db: Database, clock: FakeClock, elsewhere: bool
+) -> None:
+    """Its rail goes back, and was read to the intent's end by then: what stood there in time was told as never paid."""
     bench = Bench(db, clock)
-    await bench.wait_for(an_intent(expires_at=NOW + 30_000))
+    await bench.wait_for(an_intent(expires_at=NOW + 200_000, events=(EventType.EXPIRED,)))
     bench.chain.extend()
     paid = bench.chain.put(a_transfer(await bench.intent()))
     await bench.worker.poll()
     assert (await bench.intent()).status is IntentStatus.CONFIRMING
-    bench.chain.blocks[paid.block_number][1].clear()
     bench.chain.extend(10, wait=3600)
+    other = a_hash("elsewhere")
+    bench.chain.blocks[paid.block_number] = (other, [paid._replace(block_hash=other)] if elsewhere else [])
+    async with db.write() as tx:  # no fork shows above what was read
+        top = Cursor(bench.chain.top, bench.chain.blocks[bench.chain.top][0])
+        await checkpoints.put(tx, CHAIN, Rail.PROXY, top, time=None, now=NOW, keep_from=-1)
+
     await bench.worker.poll()
-    assert (await bench.intent()).status is IntentStatus.EXPIRED
+    assert ((await bench.intent()).status, await bench.reasons()) == (IntentStatus.PENDING, [Reason.REORGED])
+
+    await bench.worker.poll()
+    assert (await bench.intent()).status is (IntentStatus.CONFIRMED if elsewhere else IntentStatus.EXPIRED)
+    assert (EventType.EXPIRED in await bench.event_types()) is not elsewhere
 
 
 async def test_a_rail_over_which_nothing_can_be_said_stops_at_its_checkpoint_alone(
