@@ -182,6 +182,7 @@ class InlineQueue:
 
     def _do(self, future: Any, function: Callable[[], Any], asked_at: float) -> None:
         loop = _loop()
+        _COMMITTED.clear()
         try:
             result = function()
         except sqlite3.OperationalError as exc:
@@ -194,7 +195,7 @@ class InlineQueue:
             if future is not None and not future.done():
                 future.set_exception(exc)
         else:
-            if _commits(function):
+            if _COMMITTED or _commits(function):
                 for look in loop.on_commit:
                     look()
             if future is not None and not future.done():
@@ -205,11 +206,13 @@ def _asked_for(function: Any) -> str:
     return getattr(getattr(function, "func", None), "__name__", "")
 
 
+_COMMITTED: list[sqlite3.Connection] = []  # by what a connection was asked for last
+
+
 def _commits(function: Any) -> bool:
-    """Say whether what was done ended a transaction that wrote: a statement may have been all of it."""
-    asked = _asked_for(function)
-    if asked != "_step" or not function.args[0].startswith("INSERT"):
-        return asked == "commit"
+    """Say whether a statement that wrote was a transaction by itself."""
+    if _asked_for(function) != "_step" or not function.args[0].startswith("INSERT"):
+        return False
     return not function.func.__self__._cursor.connection.in_transaction
 
 
@@ -248,7 +251,10 @@ class PatientConnection(sqlite3.Connection):
 
     def commit(self) -> None:
         _listen(self, "COMMIT")
+        ends = self.in_transaction
         super().commit()
+        if ends:
+            _COMMITTED.append(self)
 
     def end_transaction(self) -> None:
         """Undo what is under way, as a server does that hears no more of it."""
