@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from chains.base import ChainAdapter
 from chains.errors import ChainError
@@ -86,12 +86,17 @@ class NativeDepositDetector:
         async with self._db.read() as tx:
             destinations = sorted(await intents.direct_destinations(tx, self._chain.chain_id, moment - self._late_ms))
         for start in range(0, len(destinations), BATCH_SIZE):
-            chunk = destinations[start : start + BATCH_SIZE]
-            found = await self._adapter.balances([BalanceKey(key, None) for key in chunk], confirmed=True)
-            seen = {key: amount for key, amount in zip(chunk, found.amounts, strict=True) if amount is not None}
-            await self._store(seen, found)
+            fell = await self._look(destinations[start : start + BATCH_SIZE])
+            if fell:  # believed at once, one wrong answer of nothing would have the same coin told twice
+                await self._look(fell, again=True)
 
-    async def _store(self, seen: dict[str, int], found: Balances) -> None:
+    async def _look(self, destinations: Sequence[str], *, again: bool = False) -> list[str]:
+        """Read these; return where less lies than before, which is believed when it is seen `again`."""
+        found = await self._adapter.balances([BalanceKey(key, None) for key in destinations], confirmed=True)
+        told = zip(destinations, found.amounts, strict=True)
+        return await self._store({key: amount for key, amount in told if amount is not None}, found, again=again)
+
+    async def _store(self, seen: dict[str, int], found: Balances, *, again: bool) -> list[str]:
         """One transaction: what is seen now, and what rose since. Nothing changed, nothing is written."""
         async with self._db.read() as tx:
             before = await coins.known(tx, self._chain.chain_id, seen)
@@ -104,8 +109,11 @@ class NativeDepositDetector:
             for key, amount in seen.items()
             if amount != was[key].balance and found.position >= was[key].position
         }
+        fell = [] if again else [key for key, amount in changed.items() if amount < was[key].balance]
+        for key in fell:
+            del changed[key]
         if not changed:
-            return
+            return fell
         rises = [
             self._rise(key, amount - was[key].balance, found)
             for key, amount in changed.items()
@@ -116,6 +124,7 @@ class NativeDepositDetector:
             recorded = await ingest.record_coins(tx, self._chain.chain_id, rises, now=now)
             await coins.put(tx, self._chain.chain_id, changed, position=found.position)
         self._count(recorded)
+        return fell
 
     def _rise(self, destination: str, amount: int, found: Balances) -> Transfer:
         return Transfer(

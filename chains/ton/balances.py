@@ -36,7 +36,7 @@ class BalanceReader:
         Read balances, none of them older than the position they are reported at.
 
         Raises:
-            ChainUnavailable: the index is behind, so that a missing wallet would mean nothing.
+            ChainUnavailable: the index is behind, or fell behind meanwhile: a missing wallet would mean nothing.
         """
         tip = await self._in_step(endpoint)
         by_token: defaultdict[str | None, set[str]] = defaultdict(set)
@@ -46,9 +46,11 @@ class BalanceReader:
         while True:
             found = {token: await self._of(endpoint, token, sorted(holders)) for token, holders in by_token.items()}
             tries -= 1
+            now = await self._in_step(endpoint)
+            if now.time < tip.time:  # what it told may be older than its position: coin would be news again later
+                raise ChainUnavailable("the index fell behind while balances were read")
             # Of amounts younger than their position, the transfers behind them would be looked for too early.
-            now = tip if tries == 0 else await self._in_step(endpoint)
-            if now == tip:
+            if now == tip or tries == 0:
                 return Balances(tip.time, tip.time, [found[token][holder] for holder, token in holdings])
             tip = now
 

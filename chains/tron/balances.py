@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError
+from chains.errors import ChainError, ChainMisconfigured, ChainProtocolError, ChainUnavailable
 from chains.fair_selection import FairSelector
 from chains.rpc.concurrency import gather_individually, gather_limited, is_rate_limited
 from chains.rpc.endpoint import Endpoint
@@ -45,21 +45,35 @@ class BalanceReader:
         self._selector = FairSelector()  # of accounts that are asked for one by one
 
     async def read(self, endpoint: Endpoint, holdings: Sequence[BalanceKey], *, confirmed: bool) -> Balances:
-        """Read everything from one endpoint; a balance that a contract will not tell is None."""
+        """
+        Read everything from one endpoint; a balance that a contract will not tell is None.
+
+        Raises:
+            ChainUnavailable: the endpoint fell behind meanwhile: what it told may be older than its position.
+        """
         block = await self._client.newest(endpoint, solid=confirmed)
-        if confirmed and len(holdings) > FEW and all(holding.token is None for holding in holdings):
-            return Balances(block.time_ms, block.time_ms // 1000, await self._many_coins(endpoint, holdings))
         tries = 1 if len(holdings) > FEW else TRIES_IN_ONE_BLOCK
         while True:
-            amounts = None if confirmed else await self._packed_amounts(endpoint, holdings)
-            if amounts is None:
-                amounts = await gather_limited(holdings, partial(self._amount, endpoint, solid=confirmed))
+            amounts = await self._amounts(endpoint, holdings, confirmed=confirmed)
             tries -= 1
+            # An account that never was is answered with `{}`, and so is everything by a gateway that has failed.
+            now = await self._client.newest(endpoint, solid=confirmed)
+            if now.number < block.number:
+                raise ChainUnavailable("the endpoint fell behind while balances were read")
             # Of amounts younger than their position, the transfers behind them would be looked for too early.
-            now = block if tries == 0 else await self._client.newest(endpoint, solid=confirmed)
-            if now == block:
+            if now == block or tries == 0:
                 return Balances(block.time_ms, block.time_ms // 1000, amounts)
             block = now
+
+    async def _amounts(
+        self, endpoint: Endpoint, holdings: Sequence[BalanceKey], *, confirmed: bool
+    ) -> list[int | None]:
+        if confirmed and len(holdings) > FEW and all(holding.token is None for holding in holdings):
+            return await self._many_coins(endpoint, holdings)
+        amounts = None if confirmed else await self._packed_amounts(endpoint, holdings)
+        if amounts is not None:
+            return amounts
+        return await gather_limited(holdings, partial(self._amount, endpoint, solid=confirmed))
 
     async def _many_coins(self, endpoint: Endpoint, holdings: Sequence[BalanceKey]) -> list[int | None]:
         """
