@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from clients.python.amn_scanner_client import Event, IntentEvent, Transfer
 from marketplace.model import OPEN_PAYMENTS, EscrowState, Payment, PaymentStatus
@@ -105,22 +105,22 @@ async def _took_back(work: UnitOfWork, payment: Payment, event: IntentEvent, fam
 
     That is another transaction, or what moved while it was still on its way, however late it is told.
     """
-    if event.status in BEFORE_DEPTH or _stood_elsewhere(payment, event, family):
+    # All of them: of many a payment shows the newest to people, and strangers choose how many there are.
+    credited = await inbox.credited_blocks(work.tx, payment.id)
+    if event.status in BEFORE_DEPTH or _stood_elsewhere(credited, event, family):
         return False
     told = [event.tx_hash] if event.tx_hash is not None else [each.tx_hash for each in event.transfers or ()]
     named = {normal_tx_hash(tx_hash, family) for tx_hash in told if tx_hash is not None}
-    return not named or bool(named & await inbox.credited_hashes(work.tx, payment.id))
+    return not named or bool(named & credited.keys())
 
 
-def _stood_elsewhere(payment: Payment, event: IntentEvent, family: str) -> bool:
+def _stood_elsewhere(credited: Mapping[str, str | None], event: IntentEvent, family: str) -> bool:
     """
     Say whether everything an event is about stood in other blocks than what was credited.
 
     A payment that moved before it was deep is told so, and may be told after its confirmation: what settles goes
     first in the queue (docs/rules.md, urgent first). Without the hashes of both nothing is ruled out.
     """
-    shown = (payment.evidence or {}).get("transfers") or []
-    credited = {str(each.get("txHash")): each.get("blockHash") for each in shown if isinstance(each, dict)}
     told = [(normal_tx_hash(each.tx_hash or "", family), each.block_hash) for each in event.transfers or ()]
     return bool(told) and all(
         tx is not None and None not in {here, credited.get(tx)} and here != credited.get(tx) for tx, here in told

@@ -190,10 +190,11 @@ async def kept_transfers(tx: Tx, payment_id: str) -> tuple[Credit, ...]:
     return tuple(Credit(row.tx_hash, row.event_key, row.amount, row.sender) for row in rows)
 
 
-async def credited_hashes(tx: Tx, payment_id: str) -> frozenset[str]:
-    """Return the transactions that paid for a payment."""
+async def credited_blocks(tx: Tx, payment_id: str) -> dict[str, str | None]:
+    """Return the transactions that paid for a payment, each with its block then; None when nobody said."""
     c = credited_transfers.c
-    return frozenset((await tx.execute(select(c.tx_hash).where(c.payment_id == payment_id))).scalars())
+    found = await tx.execute(select(c.tx_hash, c.block_hash).where(c.payment_id == payment_id))
+    return {row.tx_hash: row.block_hash for row in found}
 
 
 async def credited_places(tx: Tx, payment_id: str) -> list[tuple[str, str]]:
@@ -214,6 +215,7 @@ async def add_credits(tx: Tx, chain_id: int, credits_: Sequence[Credit], payment
                 "payment_id": payment_id,
                 "amount": credit.amount,
                 "sender": credit.sender,
+                "block_hash": credit.block_hash,
                 "created_at": now,
             }
             for credit in credits_

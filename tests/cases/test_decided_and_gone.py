@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests.cases.test_whole_lists import pay_with
 from tests.marketplace.accepted_purchase import BUYERS_WALLET, DONE_IN, SELLERS_WALLET, TEN, AcceptedPurchase
-from tests.marketplace.fake_scanner import confirmed, news
+from tests.marketplace.fake_scanner import SENDER, confirmed, news
 from tests.marketplace.harness import notes
 from tests.marketplace.test_payouts import confirm, dispute, resolve
 
@@ -221,6 +222,27 @@ async def test_an_old_move_reported_after_the_confirmation_blocks_nothing_and_th
     await purchase.hook(standing(gone(purchase), left))
 
     assert ((await purchase.payment())["reorgedAt"] is not None) is blocked
+    assert (await purchase.release())[0] == (409 if blocked else 200)
+    assert [reason for reason, _ in await purchase.recoveries()] == (["reorged"] if blocked else [])
+
+
+@pytest.mark.parametrize(("stood", "left", "blocked"), [("0xb2", "0xb1", False), ("0xb2", "0xb2", True)])
+async def test_so_it_is_with_a_payment_that_is_not_shown_for_all_the_dust_seen_after_it(
+    purchase: AcceptedPurchase, stood: str, left: str, blocked: bool
+) -> None:
+    """A reorganisation had put a stranger's dust before it: its old move, told late, blocked the release."""
+    await purchase.open("direct")
+    hook = pay_with(purchase, [(SENDER, TEN), *[(SENDER, 1)] * 25])
+    rows = purchase.scanner.all_transfers[purchase.payment_id]
+    rows[:] = [{**row, "blockHash": stood} for row in rows]
+    await purchase.hook(hook)
+    await confirm(purchase)
+    shown = {row["txHash"] for row in (await purchase.payment())["evidence"]["transfers"]}
+    named = {name: rows[0][name] for name in ("txHash", "eventKey", "blockNumber", "sender", "amount")}
+
+    await purchase.hook(standing({**gone(purchase, txHash=named["txHash"]), "transfers": [named]}, left))
+
+    assert named["txHash"] not in shown
     assert (await purchase.release())[0] == (409 if blocked else 200)
     assert [reason for reason, _ in await purchase.recoveries()] == (["reorged"] if blocked else [])
 

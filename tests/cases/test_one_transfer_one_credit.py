@@ -152,7 +152,7 @@ async def test_the_database_keeps_one_spelling(purchase: AcceptedPurchase) -> No
     [
         "UPDATE credited_transfers SET payment_id = ?",
         "DELETE FROM credited_transfers WHERE payment_id <> ?",
-        "INSERT OR REPLACE INTO credited_transfers SELECT chain_id, tx_hash, event_key, ?, '1', NULL, 1 FROM credited_transfers",
+        "INSERT OR REPLACE INTO credited_transfers SELECT chain_id, tx_hash, event_key, ?, '1', NULL, NULL, 1 FROM credited_transfers",
     ],
 )
 async def test_the_database_keeps_whose_a_transfer_is(

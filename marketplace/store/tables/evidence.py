@@ -41,6 +41,7 @@ credited_transfers = Table(
     Column("payment_id", Text, ForeignKey("payments.id"), nullable=False),
     Column("amount", BaseUnits, nullable=False),
     Column("sender", Text),
+    Column("block_hash", Text),  # where it stood when it was credited; None when nobody said
     Column("created_at", Whole, nullable=False),
     Index("credited_payment", "payment_id"),
 )

@@ -34,6 +34,7 @@ def money() -> None:
         sa.Column("payment_id", sa.Text, nullable=False),
         sa.Column("amount", sa.Text, nullable=False),
         sa.Column("sender", sa.Text),
+        sa.Column("block_hash", sa.Text),
         sa.Column("created_at", Whole, nullable=False),
         sa.ForeignKeyConstraint(
             ["payment_id"],
