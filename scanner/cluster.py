@@ -280,6 +280,8 @@ class Together:
             for chain_id, report in found.items()
         }
         self._known = (aged, at)
+        # Whoever comes to lead measures at once what there is then: what is registered later is seen to be more.
+        self._blind |= {chain_id: report.blind for chain_id, report in found.items() if not self.leads(chain_id)}
 
     def _do_asked(self, group: asyncio.TaskGroup) -> None:
         for chain_id, report in self._known[0].items():

@@ -18,6 +18,7 @@ from kernel.store.postgresql import PostgresDatabase
 from scanner.cluster import Together, chain_lock
 from scanner.model import ChainTime
 from scanner.registration.intents import Registrations
+from scanner.store.reports import Report
 from scanner.upkeep.health import ChainHealth, ChainState, Read, Stuck, Sweep
 from tests.harness import FakeClock
 from tests.scanner.facts import CHAIN, NOW
@@ -143,6 +144,30 @@ async def test_what_was_registered_without_the_chains_time_is_measured_by_the_le
         await until(lambda: "measure" in worker.called)
         task.cancel()
         await asyncio.wait([task])
+
+
+async def test_what_is_registered_just_when_another_comes_to_lead_is_measured_too(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had measured what there was when it began, and took what came before its first look for the same."""
+    no_db: Any = None
+    cluster = Together(no_db, clock, node_id="one", version="1", lease_s=4, chains=[CHAIN])
+    worker = Worker(clock)
+    cluster.workers = {CHAIN: worker}
+    nothing = Report(CHAIN, None, None, None, None, asked=0, answered=0, failure=None, blind=3)
+    async with asyncio.TaskGroup() as group:
+        for led, blind, measured in (
+            (False, 3, 0),
+            (True, 4, 1),
+            (True, 4, 1),
+            (False, 5, 1),
+            (True, 5, 1),
+            (True, 6, 2),
+        ):
+            monkeypatch.setattr(cluster, "leads", {CHAIN: led}.get)
+            cluster._take({CHAIN: nothing._replace(blind=blind)}, clock.now_ms())
+            cluster._do_asked(group)
+            assert worker.called.count("measure") == measured
 
 
 async def test_what_is_told_and_what_others_tell_is_one_transaction(
