@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -92,9 +93,11 @@ class Shoppers:
         await self._chain_env.advance_to(since)
         again = replace(purchase, number=purchase.number + AGAIN)
         body = await self._body(again, again.number) | {"destination": order.destination}
+        asked_at = time.monotonic()
         second = await self._acknowledged(again, body, since=since)
         self.orders.append(second)
-        await self._chain_env.advance_to(since + 1)
+        # A chain whose time stands still meanwhile is none: the scanner takes it to go on, and dates the order by that.
+        await self._chain_env.advance_to(since + 1 + math.ceil(time.monotonic() - asked_at))
         await self._chain_env.mine(self._deepest + 1)  # no reorganisation takes the payment back to before that
         await self._chain_env.pay(again, second, PARTS[again.kind][0].share, right=True)
 

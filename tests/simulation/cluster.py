@@ -29,6 +29,7 @@ from tests.simulation.supervisor import DEATH_STEPS, SCANNER, Instance, SimSuper
 IDLE_S = LEASE_S / 2  # in which nothing is said in a transaction, until the server ends it
 CHECKPOINTS = "SELECT chain_id, rail, last_scanned_block FROM checkpoints"
 HOLDER = "SELECT holder FROM leases WHERE name = ?"
+BLIND = "SELECT chain_id, blind FROM chain_reports"
 
 
 class Node(SimSupervisor):
@@ -148,11 +149,14 @@ class SimCluster:
     def hears(self) -> bool:
         """Say whether whoever leads a chain knows what time it is there, and dated anew what was registered without it."""
         running = [n.current.daemon for n in self.nodes if n.cluster is not None and n.current is not None]
+        with contextlib.closing(sqlite3.connect(self.nodes[0].store)) as store:
+            counted = dict(store.execute(BLIND).fetchall())  # another process may have counted one just now
         heard = {
             chain_id
             for daemon in running
             for chain_id, worker in daemon.workers.items()
             if daemon.cluster.leads(chain_id) and worker._chain_time() is not None and not worker._asked_blind
+            if daemon.cluster._blind.get(chain_id) == counted.get(chain_id)
         }
         return bool(running) and heard == running[0].workers.keys()
 

@@ -28,12 +28,13 @@ class Chain:
 
     def __init__(self) -> None:
         self.paid: list[str] = []
+        self.moments: list[int] = []  # to which its time was moved on
 
     async def now(self) -> int:
         return NOW
 
-    async def advance_to(self, _: int) -> None:
-        pass
+    async def advance_to(self, moment: int) -> None:
+        self.moments.append(moment)
 
     async def mine(self, _: int) -> None:
         pass
@@ -58,14 +59,36 @@ class Supervisor:
         return SimpleNamespace(call=call)
 
 
+def buyers_of(chain: Chain, supervisor: Any) -> SimShoppers:
+    receiver: Any = SimpleNamespace(url="http://127.0.0.1:9/hook", skew_s=0)
+    environment: Any = chain
+    return SimShoppers(supervisor, environment, receiver, plan(1, family="ton"))
+
+
+REUSED = PlannedPurchase(at=0.0, number=1, kind="reused", rail="direct", amount=1000, pauses=(0.0,), talkative=False)
+
+
+async def test_the_chains_time_goes_on_while_an_address_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scanner takes it to: what was paid by a clock that had stood still looked older than its order."""
+    stopwatch = [0.0]
+    monkeypatch.setattr("tests.chaos.shoppers.time", SimpleNamespace(monotonic=lambda: stopwatch[0]))
+    chain, slow = Chain(), Supervisor()
+
+    async def call(method: str, *_: Any) -> tuple[int, Any]:
+        stopwatch[0] += 8.5 if method == "POST" else 0.0
+        return 200, ANSWER
+
+    monkeypatch.setattr(Supervisor, "api", SimpleNamespace(call=call))
+    slow.hears = True
+    await buyers_of(chain, slow).buy(REUSED)
+
+    assert chain.moments == [NOW + 2, NOW + 2 + 1 + 9]
+
+
 async def test_an_address_is_paid_again_once_the_scanner_knows_the_chains_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shoppers, "POLL_S", 0.001)
-    chain, supervisor, receiver = Chain(), Supervisor(), SimpleNamespace(url="http://127.0.0.1:9/hook", skew_s=0)
-    buyers: Any = SimShoppers(supervisor, chain, receiver, plan(1, family="ton"))  # type: ignore[arg-type]
-    purchase = PlannedPurchase(
-        at=0.0, number=1, kind="reused", rail="direct", amount=1000, pauses=(0.0,), talkative=False
-    )
-    buying = asyncio.create_task(buyers.buy(purchase))
+    chain, supervisor = Chain(), Supervisor()
+    buying = asyncio.create_task(buyers_of(chain, supervisor).buy(REUSED))
     for _ in range(50):
         await asyncio.sleep(0)
     assert chain.paid == ["order-1"]
