@@ -22,7 +22,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from typing import Any
 
 EPOCH_S = 1_772_000_000  # when every run begins, by the wall clock
@@ -169,6 +169,8 @@ class InlineQueue:
 
     def __init__(self) -> None:
         self._free_at = 0.0
+        self._waits: Callable[[], Any] | None = None  # what waits for another connection's lock
+        self._behind: list[tuple[Any, Callable[[], Any], Context]] = []  # what was asked for after that
 
     def put_nowait(self, item: tuple[Any, Callable[[], Any]]) -> None:
         loop = _loop()
@@ -182,24 +184,43 @@ class InlineQueue:
 
     def _do(self, future: Any, function: Callable[[], Any], asked_at: float) -> None:
         loop = _loop()
+        # A thread waits for a lock where it is: what comes behind would be done in a transaction that is not its own.
+        if self._waits is not None and self._waits is not function:
+            self._behind.append((future, function, copy_context()))
+            return
         _COMMITTED.clear()
         try:
             result = function()
-        except sqlite3.OperationalError as exc:
-            if "locked" in str(exc) and loop.time() - asked_at < LOCKED_S:  # SQLite itself would wait in real time
+        except BaseException as exc:  # noqa: BLE001 - whoever waits gets it
+            if _is_locked(exc) and loop.time() - asked_at < LOCKED_S:  # SQLite itself would wait in real time
+                self._waits = function
                 self._free_at = loop.time() + 0.05
                 loop.call_at(self._free_at, self._do, future, function, asked_at)
-            elif future is not None and not future.done():
-                future.set_exception(exc)
-        except BaseException as exc:  # noqa: BLE001 - whoever waits gets it
-            if future is not None and not future.done():
-                future.set_exception(exc)
+                return
+            _tell(future, "set_exception", exc)
         else:
             if _COMMITTED or _commits(function):
                 for look in loop.on_commit:
                     look()
-            if future is not None and not future.done():
-                future.set_result(result)
+            _tell(future, "set_result", result)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Let what came behind be done next: nothing waits for a lock any more."""
+        behind, self._waits, self._behind = self._behind, None, []
+        loop = _loop()
+        for future, function, context in behind:
+            loop.call_soon(self._do, future, function, loop.time(), context=context)
+
+
+def _is_locked(failure: BaseException) -> bool:
+    return isinstance(failure, sqlite3.OperationalError) and "locked" in str(failure)
+
+
+def _tell(future: Any, how: str, what: Any) -> None:
+    """Tell whoever still waits for it."""
+    if future is not None and not future.done():
+        getattr(future, how)(what)
 
 
 def _asked_for(function: Any) -> str:

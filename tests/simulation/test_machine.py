@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tests.harness import ROOT
+from tests.simulation.loop import SimLoop
+from tests.simulation.machine import InlineQueue
 
 COMMITS = """
 import sys
@@ -49,3 +55,45 @@ def test_every_commit_is_looked_at(tmp_path: Path) -> None:
     )
 
     assert (done.returncode, done.stderr) == (0, ""), done.stderr[-2000:]
+
+
+def asked(queue: InlineQueue, function: Callable[[], Any]) -> asyncio.Future[Any]:
+    future = asyncio.get_running_loop().create_future()
+    queue.put_nowait((future, function))
+    return future
+
+
+def test_what_is_asked_for_behind_a_statement_that_waits_for_a_lock_waits_too() -> None:
+    """Else it was done inside the transaction that the other one began, and undone with it after it was answered."""
+    done: list[str] = []
+    refusals = [3, 2]
+
+    def patient(name: str, place: int) -> Callable[[], Any]:
+        def step() -> None:
+            if refusals[place]:
+                refusals[place] -= 1
+                raise sqlite3.OperationalError("database is locked")
+            done.append(name)
+
+        return step
+
+    async def ask() -> None:
+        queue = InlineQueue()
+        answers = [
+            asked(queue, patient("given up", 0)),
+            asked(queue, lambda: done.append("undo")),
+            asked(queue, patient("another", 1)),
+            asked(queue, lambda: done.append("its end")),
+        ]
+        answers[0].cancel()
+        await asyncio.wait(answers)
+        await asked(queue, lambda: done.append("later"))
+
+    loop = SimLoop(1)
+    try:
+        loop.run_until_complete(ask())
+    finally:
+        loop.close()
+
+    assert done == ["given up", "undo", "another", "its end", "later"]
+    assert refusals == [0, 0]
