@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from chains.tron.transfer_log import TransferLog
@@ -30,4 +31,6 @@ class CandidateTransactions:
         self.at_time |= other.at_time
         self.unreadable |= other.unreadable
         for tx_hash, transfers in other.told.items():
-            self.told[tx_hash] = list(dict.fromkeys([*self.told.get(tx_hash, []), *transfers]))
+            # Both may tell of the same: of forty alike there are as many as the one that shows more of them shows.
+            most = Counter(self.told.get(tx_hash, ())) | Counter(transfers)
+            self.told[tx_hash] = list(most.elements())

@@ -560,6 +560,23 @@ async def test_so_is_what_a_second_reading_found_by_a_row_alone(tron):
     assert [(log.position, log.tx_hash) for log in again.unread_logs] == [(time_ms, swarm)]
 
 
+async def test_what_a_second_reading_is_told_by_logs_is_none_of_its_equals_alone(tron):
+    """Of forty logs alike it took one, and nothing said that there were more: an order was confirmed by that one."""
+    grid = await tron.grid(stale_at=tron.ledger.times[0])
+    adapter = await tron.adapter(grid)
+    tron.ledger.advance(30)
+    before = tron.ledger.transfer(BUYER, 1)  # what proves that the index of logs can be believed
+    tron.ledger.advance()
+    swarm = tron.ledger.transfers([(USDT, SHOP, 0)] * 40)
+    tron.ledger.settle()
+    grid.unindexed, grid.unindexed_blocks = {swarm}, {tron.ledger.by_id[swarm].block}
+    since, until = (tron.ledger.time_of(paid) // 1000 for paid in (before, swarm))
+
+    again = await adapter.rescan([SHOP], since=since, until=until)
+
+    assert len({transfer.event_key for transfer in again.transfers}) == len(again.transfers) == 40
+
+
 async def test_a_receipt_that_is_missing_by_id_is_taken_from_its_block(tron):
     grid = await tron.grid()
     adapter = await tron.adapter(grid)
