@@ -307,13 +307,18 @@ class RailReader:
         stored = await ingest.blocks_between(tx, self._chain.chain_id, self.rail, before.position, end)
         return stored - {Cursor(t.block_number, t.block_hash) for t in page.transfers} if stored else stored
 
-    async def _keep_found(self, log: UnreadableLog, transfers: Sequence[Transfer], head: Head) -> None:
-        """Store what a log that could not be read before turned out to be."""
-        found = await self._dated(transfers, head)
+    async def _keep_found(self, log: UnreadableLog, told: Sequence[Transfer], head: Head) -> bool:
+        """Store what a log that could not be read before turned out to be, and say whether that is all of it."""
+        found = await self._dated(told, head)
+        shown = log.tx_hash is None or any(transfer.tx_hash == log.tx_hash for transfer in told)
         async with self._db.write() as tx:
             recorded = await self._record(tx, found, self._clock.now_ms(), head)
-            await unread_store.forget(tx, self._chain.chain_id, self.rail, log)
+            # A block that shows nothing of a transaction that is stored does not tell how much there is in it.
+            whole = shown or not await transfers.stands(tx, self._chain.chain_id, self.rail, log.tx_hash or "")
+            if whole:
+                await unread_store.forget(tx, self._chain.chain_id, self.rail, log)
         self._on_recorded(recorded)
+        return whole
 
     async def _record(self, tx: Tx, found: Sequence[Transfer], now: int, head: Head) -> PageResult:
         return await ingest.record_page(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from chains.base import ChainAdapter
 from chains.errors import ChainError, ChainUnavailable
@@ -21,7 +21,7 @@ MOST_REMEMBERED = 1_000  # of one rail; then it waits for an endpoint that can b
 READ_AGAIN_A_POLL = 10
 MOST_SHOWN = 5  # that name no transaction, among the problems
 
-Keep = Callable[[UnreadableLog, Sequence[Transfer], Head], Awaitable[None]]
+Keep = Callable[[UnreadableLog, Sequence[Transfer], Head], Awaitable[bool]]
 
 
 async def remember(tx: Tx, chain_id: int, rail: Rail, logs: Sequence[UnreadableLog], *, now: int) -> None:
@@ -114,9 +114,12 @@ class UnreadLogs:
         for each in (due[start:] + due[:start])[:READ_AGAIN_A_POLL]:
             self._turn += 1
             found = await self._read_one(each, targets, head)
-            if found is not None:
+            if found is None:
+                continue
+            if not await self._keep(each, found, head):
+                self._whys[_key(each)] = f"{each.why}; its block shows nothing of it"
+            else:
                 self._changed = True
-                await self._keep(each, found, head)
                 self._read[_key(each)] = None
                 log.info(
                     "[scanner] a log that could not be read was read",
@@ -126,13 +129,15 @@ class UnreadLogs:
             del self._read[next(iter(self._read))]
 
     async def _read_one(self, each: UnreadableLog, targets: Targets, head: Head) -> list[Transfer] | None:
-        """Return what the block of a log holds, or its transaction; None while neither can be read."""
+        """Return what the transaction of a log holds, or its block; None while neither can be read."""
         block = Head(each.position, None, head.time)
-        whys = [each.why]
+        whys, in_block = [each.why], None
         try:
             page = await self._adapter.scan(self._rail, targets, Cursor(each.position - 1), block)
             if isinstance(page, ScanPage) and not page.unread:
-                return page.transfers
+                in_block = page.transfers
+                if each.tx_hash is None or _shows(in_block, each.tx_hash):
+                    return in_block
         except ChainError as exc:
             whys.append(str(exc))
         try:
@@ -142,8 +147,13 @@ class UnreadLogs:
                 return found
         except ChainError as exc:
             whys.append(str(exc))
-        self._whys[_key(each)] = "; ".join(whys)
-        return None
+        if in_block is None:
+            self._whys[_key(each)] = "; ".join(whys)
+        return in_block
+
+
+def _shows(found: Iterable[Transfer], tx_hash: str) -> bool:
+    return any(transfer.tx_hash == tx_hash for transfer in found)
 
 
 def _key(log: UnreadableLog) -> tuple[int, str | None]:

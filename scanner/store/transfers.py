@@ -33,6 +33,7 @@ from scanner.reading.folding import Grown, Judged, Place, unpack
 from scanner.store.tables import BaseUnits, intents, lost_condition, transfers, unseen_condition
 
 ROWS_A_STEP = 1_000  # decoded without letting others run
+NEVER_HAPPENED = (Reason.REORGED, Reason.REVERTED, Reason.NO_TRANSFER_LOG)
 
 _STORED = [transfers.c[name] for name in StoredTransfer._fields]
 _AMOUNTS = [i for i, column in enumerate(_STORED) if isinstance(column.type, BaseUnits)]
@@ -307,6 +308,13 @@ async def places(tx: Tx, chain_id: int, hashes: Collection[str]) -> set[tuple[st
 def _of_rail(rail: Rail) -> ColumnElement[bool]:
     """Return the condition of the transfers a rail reads: those of the proxy carry a reference."""
     return transfers.c.reference.is_not(None) if rail is Rail.PROXY else transfers.c.reference.is_(None)
+
+
+async def stands(tx: Tx, chain_id: int, rail: Rail, tx_hash: str) -> bool:
+    """Say whether a rail found anything of a transaction that, for all that is known, happened."""
+    happened = transfers.c.reason.is_(None) | transfers.c.reason.not_in(NEVER_HAPPENED)
+    mine = (transfers.c.chain_id == chain_id, transfers.c.tx_hash == tx_hash, _of_rail(rail))
+    return (await tx.execute(select(transfers.c.id).where(*mine, happened).limit(1))).first() is not None
 
 
 async def blocks_between(tx: Tx, chain_id: int, rail: Rail, above: int, last: int) -> set[Cursor]:

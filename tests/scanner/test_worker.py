@@ -292,6 +292,36 @@ async def test_nothing_is_confirmed_by_a_transaction_that_was_read_in_part(
     assert (await bench.intent()).status is IntentStatus.CONFIRMED
 
 
+async def test_nor_once_its_block_shows_nothing_of_it_while_no_endpoint_has_its_receipt(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list of receipts without it was taken for all of it, and what else it paid was listed as paid twice."""
+    monkeypatch.setattr("scanner.reading.unread.READ_AGAIN_A_POLL", 0)
+    intent = an_intent()
+    await bench.wait_for(intent)
+    bench.chain.extend()
+    paid = bench.chain.put(a_transfer(intent))
+    bench.chain.extend(20)
+    async with bench.db.write() as tx:
+        log = UnreadableLog(paid.block_number, paid.tx_hash, "it is one of many")
+        await unread.put(tx, CHAIN, Rail.PROXY, [log], NOW)
+    await bench.worker.poll()
+    monkeypatch.undo()
+
+    async def nothing(*_: Any) -> list[Transfer]:
+        return []
+
+    bench.chain.unlisted = {paid.tx_hash}
+    monkeypatch.setattr(bench.chain, "inspect", nothing)
+    for _ in range(2):
+        await bench.worker.poll()
+        assert (await bench.intent()).status is IntentStatus.CONFIRMING
+
+    bench.chain.unlisted.clear()
+    await bench.worker.poll()
+    assert (await bench.intent()).status is IntentStatus.CONFIRMED
+
+
 async def test_what_is_worthless_beside_a_payment_found_gone_is_taken_off_with_it(bench: Bench) -> None:
     """Nobody looks at it twice: the checkpoint went back below its block, and no fork above that was ever noticed."""
     intent = an_intent()
