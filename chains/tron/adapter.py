@@ -263,8 +263,14 @@ class TronAdapter:
         """
         if _TX_HASH.fullmatch(tx_hash) is None:
             raise InvalidTxHash("a Tron transaction hash is 64 hex digits, without 0x")
-        inspect = partial(self._inspect, tx_hash=tx_hash.lower(), targets=targets)
-        return await self._pool.call("gettransactioninfobyid", inspect)
+        read = partial(self._client.receipt, tx_hash=tx_hash.lower())
+        receipt = await self._pool.call("gettransactioninfobyid", read)
+        if receipt is None:  # what one endpoint lacks another may hold
+            told = await self._pool.call_all("gettransactioninfobyid", read)
+            receipt = next((each for _, each in told if each is not None), None)
+        if receipt is None:
+            return []
+        return transfers_of(receipt, chain_id=self._chain.chain_id, destinations=targets.destinations)
 
     async def transaction(self, tx_hash: str) -> Transaction | None:
         canonical = addresses.canonical_tx_hash(tx_hash)
@@ -325,9 +331,3 @@ class TronAdapter:
         receipts = dict(zip(hashes, await self._readers.receipts.afresh(endpoint, hashes, times=times), strict=True))
         credited = {tx_hash: transfers_by_key(receipt) for tx_hash, receipt in receipts.items()}
         return [verify_transfer(t, receipts[t.tx_hash], credited[t.tx_hash]) for t in transfers]
-
-    async def _inspect(self, endpoint: Endpoint, *, tx_hash: str, targets: Targets) -> list[Transfer]:
-        receipt = await self._client.receipt(endpoint, tx_hash)
-        if receipt is None:
-            return []
-        return transfers_of(receipt, chain_id=self._chain.chain_id, destinations=targets.destinations)

@@ -577,6 +577,20 @@ async def test_what_a_second_reading_is_told_by_logs_is_none_of_its_equals_alone
     assert len({transfer.event_key for transfer in again.transfers}) == len(again.transfers) == 40
 
 
+async def test_a_transaction_whose_receipt_one_endpoint_lacks_is_looked_at_by_another(tron):
+    """The first one's none was the answer: what was told by a row alone was never read again, nor confirmed."""
+    first, second = await tron.grid(), await tron.grid()
+    adapter = await tron.adapter(first, second)
+    tron.start()
+    paid = tron.ledger.transfer(SHOP, 5)
+    tron.ledger.settle()
+    first.without_receipt = lambda _: True
+
+    assert ids(await adapter.inspect(paid, Targets(frozenset({SHOP})))) == [paid]
+    second.without_receipt = lambda _: True
+    assert await adapter.inspect(paid, Targets(frozenset({SHOP}))) == []
+
+
 async def test_a_receipt_that_is_missing_by_id_is_taken_from_its_block(tron):
     grid = await tron.grid()
     adapter = await tron.adapter(grid)
