@@ -108,6 +108,7 @@ async def test_an_announced_block_is_asked_for_only_while_somebody_waits(tmp_pat
         run_scanned_nodes(tmp_path, POLL_INTERVAL_SEC=NEVER_S, RPC_BSC_TESTNET_WS=server.url) as system,
     ):
         await asyncio.wait_for(server.subscribed.wait(), 10)
+        await system.polled(1)  # the first poll of a start asks whoever waits or not
         asked = Asked(system.nodes[0])
         system.grow(1)
         await server.announce(system.nodes[0].head)

@@ -50,6 +50,26 @@ async def test_a_clock_that_is_set_twice_while_the_receiver_takes_its_time_forge
     assert [webhook.genuine for webhook in receiver.webhooks] == [True]
 
 
+async def test_nor_does_one_that_is_set_twice_while_a_webhook_is_under_way() -> None:
+    receiver = WebhookReceiver()
+    receiver.skewed(FAR_S)
+    receiver.skewed(-FAR_S)
+    await receiver._take(a_request(int(time.time())))
+
+    assert [webhook.genuine for webhook in receiver.webhooks] == [True]
+
+
+async def test_what_a_clock_said_long_ago_is_forged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhook_receiver, "UNDER_WAY_S", 0.0)
+    receiver = WebhookReceiver()
+    receiver.skewed(FAR_S)
+    receiver.skewed(-FAR_S)
+    await asyncio.sleep(0.001)
+    await receiver._take(a_request(int(time.time())))
+
+    assert [webhook.genuine for webhook in receiver.webhooks] == [False]
+
+
 @pytest.mark.parametrize("skew_s", [0, -FAR_S])
 async def test_but_what_no_clock_said_is_forged(skew_s: int) -> None:
     receiver = WebhookReceiver()

@@ -17,6 +17,7 @@ from webhooks.signing import verify_amn, verify_standard
 PATH, TRAP = "/hook", "/trap"
 STATUS = {"500": 500, "429": 429, "redirect": 302}
 SLOW_S = 0.7
+UNDER_WAY_S = 5.0  # a webhook, at most, until it is here
 
 
 class WebhookReceiver:
@@ -24,7 +25,8 @@ class WebhookReceiver:
 
     def __init__(self) -> None:
         self.skew_s = 0  # of the sender's clock, which signs the time
-        self._former_skew_s = 0  # what was signed before a clock jumped may arrive after it
+        # And until when: what was signed before a clock jumped may arrive after it.
+        self._former_skews_s: list[tuple[float, int]] = []
         self.other_skews_s: tuple[int, ...] = ()  # of the clocks of other hosts that send as well
         self.webhooks: list[ReceivedWebhook] = []
         self.trapped = 0  # requests that followed a redirect
@@ -62,7 +64,14 @@ class WebhookReceiver:
 
     def skewed(self, seconds: int) -> None:
         """Expect signatures of a clock that is off by so much from now on."""
-        self._former_skew_s, self.skew_s = self.skew_s, seconds
+        self._former_skews_s.append((asyncio.get_running_loop().time(), self.skew_s))
+        self.skew_s = seconds
+
+    def _skews(self) -> tuple[int, ...]:
+        """Return what any clock may have been off by when it signed what is here now."""
+        began = asyncio.get_running_loop().time() - UNDER_WAY_S
+        former = (skew for until, skew in self._former_skews_s if until >= began)
+        return (self.skew_s, *former, *self.other_skews_s)
 
     async def begin(self, kind: str) -> None:
         self.active_faults.append(kind)
@@ -80,7 +89,7 @@ class WebhookReceiver:
 
     async def _take(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
-        skews = (self.skew_s, self._former_skew_s, *self.other_skews_s)  # a clock may be set while we take our time
+        skews = self._skews()  # a clock may be set while we take our time
         kind = self.active_faults[-1] if self.active_faults else "none"
         if kind in {"slow", "silent"}:
             await asyncio.sleep(SLOW_S if kind == "slow" else 3.0)

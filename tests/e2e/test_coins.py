@@ -81,8 +81,7 @@ async def test_a_balance_that_cannot_be_read_is_neither_zero_nor_remembered(
             await notice.check()
         node.heal()
 
-        while not await checked(notice):  # noqa: ASYNC110 - only time ends a cool-down
-            await asyncio.sleep(0.1)  # the endpoint is left alone for a moment
+        await until_checked(notice)
 
         assert [row["amount"] for row in await wrong_assets(scanner)] == ["5"]
 
@@ -100,12 +99,17 @@ async def test_an_endpoint_that_is_behind_does_not_make_old_coin_new(
         # Started again, it remembers how far it has seen.
         async with running(environment(tmp_path, node.url)) as scanner:
             node.stale_at = before
-            await scanner.daemon.notices[CHAIN_ID].check()
+            await until_checked(scanner.daemon.notices[CHAIN_ID])
             node.heal()
             await chain.mine(1)
-            await scanner.daemon.notices[CHAIN_ID].check()
+            await until_checked(scanner.daemon.notices[CHAIN_ID])
 
             assert [row["amount"] for row in await wrong_assets(scanner)] == ["5"]
+
+
+async def until_checked(notice: NativeDepositDetector) -> None:
+    while not await checked(notice):  # noqa: ASYNC110 - only time ends a cool-down
+        await asyncio.sleep(0.1)  # the endpoint is left alone for a moment, for a poll may have failed as well
 
 
 async def checked(notice: NativeDepositDetector) -> bool:
