@@ -160,6 +160,11 @@ class SimCluster:
         }
         return bool(running) and heard == running[0].workers.keys()
 
+    @property
+    def doubts_time(self) -> bool:
+        """Say whether anybody waits with a chain because its time is far ahead of the clock, and nobody bears it out."""
+        return any(node.doubts_time for node in self.nodes)
+
     def terminate(self) -> None:
         for node in self.nodes:
             node.terminate()

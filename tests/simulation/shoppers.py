@@ -39,6 +39,9 @@ class SimShoppers(Shoppers):
             await asyncio.sleep(POLL_S)
         return order
 
+    def _is_time_doubted(self) -> bool:
+        return self._supervisor.doubts_time  # type: ignore[attr-defined, no-any-return]
+
     async def _move(self, purchase: PlannedPurchase) -> None:
         """
         Settle an order, register another for its address, and let the first one's payment come again after that.

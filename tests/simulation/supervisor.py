@@ -31,6 +31,7 @@ PAUSE_S = 0.3
 SPARE_PAGES = 2
 DEATH_STEPS = 400  # a process dies within so many steps of the moment that was drawn
 KILLED = -9
+DOUBT = "either this host's clock or the endpoint is wrong"  # as the scanner says it
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,19 @@ class SimSupervisor:
             return False
         workers = running.daemon.workers.values()
         return all(worker._chain_time() is not None and not worker._asked_blind for worker in workers)
+
+    @property
+    def doubts_time(self) -> bool:
+        """
+        Say whether a chain waits because its time is far ahead of the host's clock, and nobody else bears it out.
+
+        Every expiry moves a chain's time by a minute here, and the other endpoint may be left alone for an hour for
+        a lie: what is said then is what docs/rules.md promises, and nothing expires meanwhile.
+        """
+        if self.current is None or self.current.daemon is None:
+            return False
+        workers = self.current.daemon.workers.values()
+        return any(said.startswith(DOUBT) for worker in workers for said in worker.condition().problems)
 
     async def keep(self) -> None:
         """Run the daemon until `stop`."""

@@ -10,6 +10,7 @@ import pytest
 
 from tests.chaos.purchases import PlannedPurchase
 from tests.chaos.schedule import plan
+from tests.chaos.shoppers import LONGEST_WAIT_S
 from tests.simulation import shoppers
 from tests.simulation.shoppers import SimShoppers
 
@@ -50,6 +51,7 @@ class Supervisor:
     """A scanner that knows no time of the chain until it is told."""
 
     hears = False
+    doubts_time = False
 
     @property
     def api(self) -> Any:
@@ -96,3 +98,42 @@ async def test_an_address_is_paid_again_once_the_scanner_knows_the_chains_time(m
     supervisor.hears = True
     await buying
     assert chain.paid == ["order-1", "order-4001"]
+
+
+LATE = PlannedPurchase(at=0.0, number=1, kind="late", rail="direct", amount=1000, pauses=(0.0,), talkative=False)
+
+
+async def test_an_order_that_cannot_expire_while_the_clock_is_doubted_is_paid_late_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By the time of its block it is late, whenever the scanner reads on: its buyer waited as long as the run lasted."""
+    stopwatch = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: stopwatch[0], time=lambda: NOW)
+    monkeypatch.setattr("tests.chaos.shoppers.time", clock)
+    monkeypatch.setattr("tests.chaos.shoppers.POLL_S", 0)
+    chain, supervisor = Chain(), Supervisor()
+    answer = ANSWER | {"expiresAt": "2026-09-21T14:13:20Z", "intent": {"status": "pending"}}
+
+    async def call(*_: Any) -> tuple[int, Any]:
+        stopwatch[0] += 1.0
+        return 200, answer
+
+    monkeypatch.setattr(Supervisor, "api", SimpleNamespace(call=call))
+
+    async def waited(moment: float) -> None:
+        while stopwatch[0] < moment:  # noqa: ASYNC110 - each of its questions takes a second of this
+            await asyncio.sleep(0)
+
+    async with asyncio.timeout(5):
+        supervisor.doubts_time = True
+        buying = asyncio.create_task(buyers_of(chain, supervisor).buy(LATE))
+        await waited(LONGEST_WAIT_S / 2)
+        assert chain.paid == []  # it may go on by itself
+
+        supervisor.doubts_time = False
+        await waited(LONGEST_WAIT_S * 2)
+        assert chain.paid == []  # it reads, and has to say that the order expired
+
+        supervisor.doubts_time = True
+        await buying
+    assert chain.paid == ["order-1"]
