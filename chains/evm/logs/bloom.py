@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from addresses.keccak import keccak
 from chains.errors import ChainProtocolError, ChainUnavailable
-from chains.evm.blocks import block_call, not_held
+from chains.evm.blocks import Block, block_call, not_held, parse_block
 from chains.evm.fee_proxy import EVENT_TOPIC
 from chains.evm.rpc.client import RpcClient
 from chains.rpc.endpoint import Endpoint
@@ -60,33 +60,48 @@ class BloomCheck:
         seen = {transfer.block_number for transfer in page.transfers if transfer.reference}
         seen |= {log.position for log in page.unread}  # shown, if not in a way that can be read
         numbers = [number for number in range(first, page.cursor.position + 1) if number not in seen]
-        doubtful = sorted(await self._suspects(endpoint, numbers))
-        if not doubtful:
+        suspects = await self._suspects(endpoint, numbers)
+        if not suspects:
             return
+        doubtful = sorted(suspects.values(), key=lambda block: block.number)
         other = next(e for e in self._pool.endpoints if e is not endpoint)  # there is one: see `open_adapter`
         shown = await self._events(other, doubtful[0], doubtful[-1])
-        kept_back = sorted(set(doubtful) & shown)
+        kept_back = sorted(suspects.keys() & shown)
         if kept_back:
             raise ChainProtocolError(f"keeps back events of block {kept_back[0]} that {other.label} shows")
 
-    async def _suspects(self, endpoint: Endpoint, numbers: Sequence[int]) -> set[int]:
-        found = set()
+    async def _suspects(self, endpoint: Endpoint, numbers: Sequence[int]) -> dict[int, Block]:
+        found = {}
         for start in range(0, len(numbers), MAX_BLOCKS):
             chunk = numbers[start : start + MAX_BLOCKS]
             calls: list[Call] = [block_call(number) for number in chunk]
             answers = await self._client.batch(endpoint, calls)
             for number, answer in zip(chunk, answers, strict=True):
-                bloom = _bloom(answer.get(), number)
-                if all(may_hold(bloom, item) for item in self._items):
-                    found.add(number)
+                raw = answer.get()
+                block, bloom = parse_block(raw, number), _bloom(raw, number)
+                if block is not None and all(may_hold(bloom, item) for item in self._items):
+                    found[number] = block
         return found
 
-    async def _events(self, endpoint: Endpoint, first: int, last: int) -> set[int]:
-        wanted = {"address": self._proxy, "topics": [EVENT_TOPIC], "fromBlock": hex(first), "toBlock": hex(last)}
-        calls: list[Call] = [block_call(last), ("eth_getLogs", (wanted,))]
+    async def _events(self, endpoint: Endpoint, first: Block, last: Block) -> set[int]:
+        wanted = {
+            "address": self._proxy,
+            "topics": [EVENT_TOPIC],
+            "fromBlock": hex(first.number),
+            "toBlock": hex(last.number),
+        }
+        calls: list[Call] = [block_call(last.number), ("eth_getLogs", (wanted,))]
         end, logs = await self._client.batch(endpoint, calls)
-        if end.get() is None:
-            raise ChainUnavailable(f"{endpoint.label}, asked for a second opinion, does not hold block {last} yet")
+        asked = f"{endpoint.label}, asked for a second opinion,"
+        try:
+            held = parse_block(end.get(), last.number)
+        except ChainProtocolError as exc:
+            raise ChainUnavailable(f"{asked} does not show block {last.number}: {exc}") from exc
+        if held is None:
+            raise ChainUnavailable(f"{asked} does not hold block {last.number} yet")
+        # Whoever holds another block there shows no events of this one, and none of them is kept back.
+        if held.hash != last.hash:
+            raise ChainUnavailable(f"{asked} holds another block {last.number}")
         return {quantity(log.blockNumber) for log in logs.logs()}
 
 

@@ -143,6 +143,34 @@ async def test_another_endpoint_that_is_behind_has_no_opinion(world: World) -> N
 
 
 @pytest.mark.parametrize(
+    ("shown", "why"),
+    [
+        ("0x", "does not show block"),
+        ({"number": "0x1"}, "does not show block"),
+        ({"hash": f"0x{7:064x}"}, "holds another block"),
+    ],
+    ids=["no block", "of another number", "of another fork"],
+)
+async def test_nor_has_one_that_does_not_show_that_very_block(world: World, shown: object, why: str) -> None:
+    await world.node.pay(USDT, MERCHANT, 1000, REFERENCE)
+    await world.node.mine(3)
+    head = int(await world.node.rpc("eth_blockNumber", []), 16)
+    real = {hex(n): await world.node.rpc("eth_getBlockByNumber", [hex(n), False]) for n in range(head - 9, head + 1)}
+
+    def answer(params: list[object]) -> object:
+        return real[str(params[0])] | shown if isinstance(shown, dict) else shown
+
+    world.liar.fail("eth_getLogs", result=[])
+    world.honest.fail("eth_getLogs", result=[])
+    adapter = await world.adapter()
+    cursor = await adapter.head()
+    world.honest.fail("eth_getBlockByNumber", result=answer)
+
+    with pytest.raises(ChainUnavailable, match=f"asked for a second opinion, .*{why}"):
+        await adapter.scan(Rail.PROXY, Targets(), Cursor(cursor.position - 8), cursor)
+
+
+@pytest.mark.parametrize(
     "changed",
     [{"logsBloom": None}, {"logsBloom": "0x00"}, {"logsBloom": "0x" + "zz" * 256}, {"number": "0x1"}],
     ids=["none", "short", "not hex", "of another block"],
