@@ -12,7 +12,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from chains.errors import ChainError, ChainMisconfigured
 from chains.rpc.endpoint import Endpoint, Unserved
 from chains.rpc.endpoint_pool import EndpointPool
-from chains.types import RescanResult, ScanPage, Transfer
+from chains.types import RescanResult, ScanPage
 
 log = logging.getLogger(__name__)
 
@@ -122,25 +122,25 @@ class Backfill:
             newer.after, newer.until = min(older.after, newer.after), max(older.until, newer.until)
             newer.destinations |= older.destinations
 
-    async def fill(self, read: Callable[[UnreadRange], Awaitable[ScanPage]]) -> list[Transfer]:
+    async def fill(self, read: Callable[[UnreadRange], Awaitable[ScanPage]]) -> ScanPage | None:
         """Try to read a page of what is missing, if it is time to; `read` asks whoever may know."""
         now = self._clock()
         self._ranges = [unread_range for unread_range in self._ranges if now - unread_range.noted_at < SHOWN_S]
         unread_range = next((unread_range for unread_range in self._ranges if unread_range.next_at <= now), None)
         if unread_range is None:
-            return []
+            return None
         try:
             page = await read(unread_range)
         except ChainError as exc:
             # The page this is read along with is whole: it must not fail for what it does not need.
             log.debug("[%s] %s: still not: %s", self._name, self._sentence(unread_range), exc)
             unread_range.next_at = now + (RETRY_PRUNED_S if isinstance(exc, ChainMisconfigured) else RETRY_S)
-            return []
+            return None
         unread_range.after = page.cursor.position
         if unread_range.after >= unread_range.until:
             self._ranges.remove(unread_range)
             log.info("[%s] what was not read until %s was read now", self._name, self._time(unread_range.until))
-        return page.transfers
+        return page
 
     def problems(self) -> tuple[str, ...]:
         """Return a sentence for each."""

@@ -18,8 +18,8 @@ from clients.python.amn_scanner_client import check_secret
 from config.registry_files import CHAINS, TOKENS, registry_file
 from kernel.sealing.keys import GivenKeys, parse_key
 from kernel.settings import given_settings, refuse_examples
-from kernel.web.ids import whole
 from marketplace.errors import ConfigError
+from marketplace.identity.spelling import IS_EMAIL, MAX_EMAIL, MAX_PASSWORD, MIN_PASSWORD
 from marketplace.model import Role
 from marketplace.notifications.mail import MailServer, mail_server
 from marketplace.payments.fees import MAX_FEE_BPS
@@ -31,7 +31,6 @@ PREFIX = "MARKETPLACE_"
 OTHER_NODES = ("TRONGRID_URL", "TONCENTER_URL")
 LATE_DAYS = 7  # the scanner's LATE_WATCH_HOURS
 MIN_SECRET = 32
-EMAIL = r"[^@\s]{1,64}@[^@\s]{1,190}"
 MAX_ORIGINS = 50
 DEFAULT_PORTS = {"http": {80}, "https": {443}}  # which browsers leave out
 
@@ -230,10 +229,10 @@ class _Environment(HostedEnvironment):
     MARKETPLACE_REGISTRATION: bool = False
     MARKETPLACE_SECOND_FACTOR: Annotated[tuple[Literal[Role.ADMIN, Role.RESOLVER], ...], BeforeValidator(_listed)] = ()
     # As the API asks of everybody: who is made otherwise could not sign in, or too easily.
-    MARKETPLACE_ADMIN_EMAIL: (
-        Annotated[str, Field(max_length=254), AfterValidator(whole(EMAIL, "must be an e-mail address"))] | None
-    ) = None
-    MARKETPLACE_ADMIN_PASSWORD: Annotated[SecretStr, Field(min_length=8, max_length=256)] | None = None
+    MARKETPLACE_ADMIN_EMAIL: Annotated[str, Field(max_length=MAX_EMAIL), IS_EMAIL] | None = None
+    MARKETPLACE_ADMIN_PASSWORD: Annotated[SecretStr, Field(min_length=MIN_PASSWORD, max_length=MAX_PASSWORD)] | None = (
+        None
+    )
     AMN_SCANNER_URL: Url = "http://127.0.0.1:8080"
     AMN_SCANNER_API_KEY: SecretStr | None = None
     AMN_SCANNER_WEBHOOK_SECRET: SecretStr | None = None
@@ -241,7 +240,7 @@ class _Environment(HostedEnvironment):
     TELEGRAM_BOT_TOKEN: Annotated[SecretStr, AfterValidator(_bot_token)] | None = None
     TELEGRAM_API_URL: Url = "https://api.telegram.org"
     SMTP_URL: Annotated[SecretStr, AfterValidator(_mail_url)] | None = None
-    SMTP_FROM: Annotated[str, AfterValidator(whole(EMAIL, "must be an e-mail address"))] | None = None
+    SMTP_FROM: Annotated[str, IS_EMAIL] | None = None
     RELEASE_GRACE_HOURS: Hours = 48
     PAYMENT_TTL_HOURS: Annotated[Hours, Field(gt=0)] = 24
     TRANSACTION_SAFETY_REQUIRE_EOA_SENDER: bool = False

@@ -40,8 +40,8 @@ class TransferScan:
         told = moved(found.rows, self._chain_id)
         if gap is not None:
             self._unread.note(after.position, gap.position, targets.destinations, gap_reason(gap))
-        else:
-            told += await self._unread.fill(partial(self._missing, newest=head.position))
+        elif (late := await self._unread.fill(partial(self._missing, newest=head.position))) is not None:
+            told += late.transfers
         return ScanPage(told, Cursor(found.until), time=found.until, rows_read=found.read)
 
     async def _read(self, read: Callable[..., Awaitable[Found]]) -> tuple[Found, Pruned | None]:

@@ -105,9 +105,11 @@ async def _took_back(work: UnitOfWork, payment: Payment, event: IntentEvent, fam
 
     That is another transaction, or what moved while it was still on its way, however late it is told.
     """
+    if event.status in BEFORE_DEPTH:
+        return False
     # All of them: of many a payment shows the newest to people, and strangers choose how many there are.
     credited = await inbox.credited_blocks(work.tx, payment.id)
-    if event.status in BEFORE_DEPTH or _stood_elsewhere(credited, event, family):
+    if _stood_elsewhere(credited, event, family):
         return False
     told = [event.tx_hash] if event.tx_hash is not None else [each.tx_hash for each in event.transfers or ()]
     named = {normal_tx_hash(tx_hash, family) for tx_hash in told if tx_hash is not None}

@@ -10,6 +10,7 @@ from pydantic import Field
 from kernel.web.clients import client_of
 from marketplace.identity.accounts import Tokens
 from marketplace.identity.lockout import Credentials
+from marketplace.identity.spelling import MAX_EMAIL, MAX_PASSWORD, MIN_PASSWORD
 from marketplace.model import Role
 from marketplace.web import shapes
 from marketplace.web.answers import success
@@ -18,8 +19,8 @@ from marketplace.web.fields import Email
 from marketplace.web.state import SERVICES
 from protocol.codec import of
 
-NewPassword = Annotated[str, Field(min_length=8, max_length=256, repr=False)]
-Password = Annotated[str, Field(min_length=1, max_length=256, repr=False)]
+NewPassword = Annotated[str, Field(min_length=MIN_PASSWORD, max_length=MAX_PASSWORD, repr=False)]
+Password = Annotated[str, Field(min_length=1, max_length=MAX_PASSWORD, repr=False)]
 
 
 class NewUser(Body):
@@ -30,7 +31,7 @@ class NewUser(Body):
 
 
 class Login(Body):
-    email: Annotated[Text, Field(min_length=1, max_length=254)]
+    email: Annotated[Text, Field(min_length=1, max_length=MAX_EMAIL)]
     password: Password
     code: Annotated[str | None, Field(min_length=1, max_length=64, repr=False)] = None
 

@@ -8,14 +8,13 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from kernel.web.ids import whole
 from kernel.web.links import is_web_link
+from marketplace.identity.spelling import IS_EMAIL, MAX_EMAIL
 from marketplace.payments.money import NotAnAmount, TooPrecise, to_base_units
 from marketplace.web.bodies import Line
 
 FRACTION = 18  # digits a price may have: as many as any token here
 MAX_TIME = 64
-EMAIL = r"[^@\s]{1,64}@[^@\s]{1,190}"
 _CURRENCY = re.compile(r"[A-Z]{3,10}")
 _NOT_A_TIME = "must be an RFC 3339 time with an offset, such as 2026-01-31T12:00:00Z"
 
@@ -66,6 +65,6 @@ Money = Annotated[str, Field(max_length=100), BeforeValidator(_money)]
 Currency = Annotated[Line, AfterValidator(_currency)]
 Link = Annotated[Line, Field(max_length=2048), AfterValidator(_link)]
 Moment = Annotated[int, BeforeValidator(_moment)]
-Email = Annotated[Line, Field(max_length=254), AfterValidator(whole(EMAIL, "must be an e-mail address"))]
+Email = Annotated[Line, Field(max_length=MAX_EMAIL), IS_EMAIL]
 Address = Annotated[Line, Field(min_length=1, max_length=128)]
 ChainId = Annotated[int, Field(strict=True, ge=1, le=2**53 - 1)]

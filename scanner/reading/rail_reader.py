@@ -18,7 +18,7 @@ from kernel.store.database import Database, Tx
 from scanner import ingest
 from scanner.matching import LOOK_BACK_MS
 from scanner.page_result import PageResult
-from scanner.reading.unread import UnreadLogs
+from scanner.reading.unread import UnreadLogs, shows
 from scanner.store import checkpoints, intents, transfers
 from scanner.store import unread as unread_store
 from scanner.store.checkpoints import Checkpoint
@@ -310,11 +310,10 @@ class RailReader:
     async def _keep_found(self, log: UnreadableLog, told: Sequence[Transfer], head: Head) -> bool:
         """Store what a log that could not be read before turned out to be, and say whether that is all of it."""
         found = await self._dated(told, head)
-        shown = log.tx_hash is None or any(transfer.tx_hash == log.tx_hash for transfer in told)
         async with self._db.write() as tx:
             recorded = await self._record(tx, found, self._clock.now_ms(), head)
             # A block that shows nothing of a transaction that is stored does not tell how much there is in it.
-            whole = shown or not await transfers.stands(tx, self._chain.chain_id, self.rail, log.tx_hash or "")
+            whole = shows(told, log) or not await transfers.stands(tx, self._chain.chain_id, self.rail, log.tx_hash)
             if whole:
                 await unread_store.forget(tx, self._chain.chain_id, self.rail, log)
         self._on_recorded(recorded)

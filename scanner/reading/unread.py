@@ -136,7 +136,7 @@ class UnreadLogs:
             page = await self._adapter.scan(self._rail, targets, Cursor(each.position - 1), block)
             if isinstance(page, ScanPage) and not page.unread:
                 in_block = page.transfers
-                if each.tx_hash is None or _shows(in_block, each.tx_hash):
+                if shows(in_block, each):
                     return in_block
         except ChainError as exc:
             whys.append(str(exc))
@@ -152,8 +152,9 @@ class UnreadLogs:
         return in_block
 
 
-def _shows(found: Iterable[Transfer], tx_hash: str) -> bool:
-    return any(transfer.tx_hash == tx_hash for transfer in found)
+def shows(found: Iterable[Transfer], log: UnreadableLog) -> bool:
+    """Say whether what was found is of the transaction a log names; one that names none is all of its block."""
+    return log.tx_hash is None or any(transfer.tx_hash == log.tx_hash for transfer in found)
 
 
 def _key(log: UnreadableLog) -> tuple[int, str | None]:

@@ -310,7 +310,7 @@ def _of_rail(rail: Rail) -> ColumnElement[bool]:
     return transfers.c.reference.is_not(None) if rail is Rail.PROXY else transfers.c.reference.is_(None)
 
 
-async def stands(tx: Tx, chain_id: int, rail: Rail, tx_hash: str) -> bool:
+async def stands(tx: Tx, chain_id: int, rail: Rail, tx_hash: str | None) -> bool:
     """Say whether a rail found anything of a transaction that, for all that is known, happened."""
     happened = transfers.c.reason.is_(None) | transfers.c.reason.not_in(NEVER_HAPPENED)
     mine = (transfers.c.chain_id == chain_id, transfers.c.tx_hash == tx_hash, _of_rail(rail))

@@ -12,11 +12,11 @@ from chains.backfill import MAX_SPANS, RETRY_PRUNED_S, RETRY_S, SHOWN_S, Backfil
 from chains.errors import ChainError, ChainMisconfigured, ChainUnavailable
 from chains.types import Cursor, Rail, ScanPage, Targets, VerificationOutcome
 from devnet.receiver import receiver
-from devnet.tron.ledger import TronLedger, account
+from devnet.tron.ledger import USDT, TronLedger, account
 from devnet.tron.node import TronNode
 from devnet.tron.trongrid import TronGrid
 from tests.chains.ton_world import OWNER
-from tests.chains.tron_world import SHOP, scan_all
+from tests.chains.tron_world import SHOP, scan_all, scan_page
 from tests.e2e import tron_shop
 from tests.e2e.tron_shop import fresh_address
 
@@ -123,6 +123,26 @@ async def test_what_no_endpoint_could_tell_is_read_when_one_can(tron):
     found, _ = await scan_all(adapter, after)
     assert old in {transfer.tx_hash for transfer in found}
     assert adapter.condition().problems == ()
+
+
+async def test_what_is_read_late_by_a_row_alone_is_read_again(tron):
+    """Of forty alike a row shows one: nothing said that there were more."""
+    tron.ledger.advance(3_000)
+    swarm = tron.ledger.transfers([(USDT, SHOP, 0)] * 40)
+    tron.ledger.advance(1_000)
+    shallow, whole = await pruned(tron), await tron.grid(jsonrpc=False)
+    adapter = await tron.adapter(shallow, whole)
+    fault = whole.fail(status=500)
+    _, after = await scan_all(adapter, adapter.first_cursor(await adapter.head()))
+    fault.times = 0
+    whole.unindexed, whole.unindexed_blocks = {swarm}, {tron.ledger.by_id[swarm].block}
+    tron.now.seconds += RETRY_S + 60
+    tron.ledger.advance(2)
+    page = await scan_page(adapter, after)
+    while not page.transfers:
+        page = await scan_page(adapter, page.cursor)
+    assert [transfer.tx_hash for transfer in page.transfers] == [swarm]
+    assert [(log.position, log.tx_hash) for log in page.unread] == [(tron.ledger.time_of(swarm), swarm)]
 
 
 @pytest.mark.parametrize("genesis", [True, False])

@@ -59,6 +59,18 @@ async def test_nor_does_one_that_is_set_twice_while_a_webhook_is_under_way() -> 
     assert [webhook.genuine for webhook in receiver.webhooks] == [True]
 
 
+async def test_a_host_may_have_the_clock_of_before_a_jump_for_as_long_as_it_likes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(webhook_receiver, "UNDER_WAY_S", 0.0)
+    receiver = WebhookReceiver()
+    receiver.skewed(FAR_S)
+    await asyncio.sleep(0.001)
+    await receiver._take(a_request(int(time.time())))
+
+    assert [webhook.genuine for webhook in receiver.webhooks] == [True]
+
+
 async def test_what_a_clock_said_long_ago_is_forged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhook_receiver, "UNDER_WAY_S", 0.0)
     receiver = WebhookReceiver()

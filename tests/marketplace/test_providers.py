@@ -729,6 +729,29 @@ async def test_late_money_that_may_be_taken_back_is_not_listed(deal: HostedPurch
 
 
 @both
+async def test_nor_is_what_comes_in_while_a_payment_ends(deal: HostedPurchase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was open when it was looked at, and over when what was seen was written down."""
+    await deal.open()
+    late = deal.on_chain(TEN, depth=1, final=False)
+    real = hosted_provider.inspect
+
+    async def while_it_ends(*asked: Any) -> Any:
+        seen = await real(*asked)
+        # As when its time is up just then, and whoever ends it had looked a moment earlier.
+        await deal.purchase.market.write("UPDATE payments SET status = 'cancelled' WHERE id = ?", [deal.payment_id])
+        return seen
+
+    monkeypatch.setattr(hosted_provider, "inspect", while_it_ends)
+    await deal.send(deal.told(late, "10"))
+    assert (deal.column("status"), deal.recoveries()) == ("cancelled", [])
+    monkeypatch.setattr(hosted_provider, "inspect", real)
+
+    deal.on_chain(TEN, tx=late)
+    await sweep_twice(deal)
+    assert deal.recoveries() == [("late_payment", str(TEN))]
+
+
+@both
 async def test_another_token_adds_nothing_to_a_part_that_was_listed(deal: HostedPurchase) -> None:
     """The part was taken back, and a stranger sends what costs nothing."""
     await deal.open()

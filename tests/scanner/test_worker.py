@@ -269,12 +269,8 @@ async def test_a_payment_found_gone_at_the_second_look_is_looked_for_again(bench
     assert (await bench.intent()).status is IntentStatus.CONFIRMED
 
 
-@pytest.mark.parametrize("elsewhere", [False, True])
-async def test_nothing_is_confirmed_by_a_transaction_that_was_read_in_part(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, elsewhere: bool
-) -> None:
-    """What else it paid was listed as paid twice, and the confirmation told a smaller sum."""
-    monkeypatch.setattr("scanner.reading.unread.READ_AGAIN_A_POLL", 0)
+async def paid_and_read_in_part(bench: Bench, *, elsewhere: bool = False) -> Transfer:
+    """Pay an intent deep enough, by a transaction of which there may be more; or another one may have more."""
     intent = an_intent()
     await bench.wait_for(intent)
     bench.chain.extend()
@@ -283,8 +279,17 @@ async def test_nothing_is_confirmed_by_a_transaction_that_was_read_in_part(
     log = UnreadableLog(paid.block_number, a_hash("another") if elsewhere else paid.tx_hash, "it is one of many")
     async with bench.db.write() as tx:
         await unread.put(tx, CHAIN, Rail.PROXY, [log], NOW)
-
     await bench.worker.poll()
+    return paid
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+async def test_nothing_is_confirmed_by_a_transaction_that_was_read_in_part(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, elsewhere: bool
+) -> None:
+    """What else it paid was listed as paid twice, and the confirmation told a smaller sum."""
+    monkeypatch.setattr("scanner.reading.unread.READ_AGAIN_A_POLL", 0)
+    await paid_and_read_in_part(bench, elsewhere=elsewhere)
     assert (await bench.intent()).status is (IntentStatus.CONFIRMED if elsewhere else IntentStatus.CONFIRMING)
 
     monkeypatch.undo()
@@ -297,15 +302,7 @@ async def test_nor_once_its_block_shows_nothing_of_it_while_no_endpoint_has_its_
 ) -> None:
     """A list of receipts without it was taken for all of it, and what else it paid was listed as paid twice."""
     monkeypatch.setattr("scanner.reading.unread.READ_AGAIN_A_POLL", 0)
-    intent = an_intent()
-    await bench.wait_for(intent)
-    bench.chain.extend()
-    paid = bench.chain.put(a_transfer(intent))
-    bench.chain.extend(20)
-    async with bench.db.write() as tx:
-        log = UnreadableLog(paid.block_number, paid.tx_hash, "it is one of many")
-        await unread.put(tx, CHAIN, Rail.PROXY, [log], NOW)
-    await bench.worker.poll()
+    paid = await paid_and_read_in_part(bench)
     monkeypatch.undo()
 
     async def nothing(*_: Any) -> list[Transfer]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from addresses.keccak import keccak
-from chains.errors import ChainProtocolError, ChainUnavailable
+from chains.errors import ChainError, ChainProtocolError, ChainUnavailable
 from chains.evm.blocks import Block, block_call, not_held, parse_block
 from chains.evm.fee_proxy import EVENT_TOPIC
 from chains.evm.rpc.client import RpcClient
@@ -64,11 +64,22 @@ class BloomCheck:
         if not suspects:
             return
         doubtful = sorted(suspects.values(), key=lambda block: block.number)
-        other = next(e for e in self._pool.endpoints if e is not endpoint)  # there is one: see `open_adapter`
-        shown = await self._events(other, doubtful[0], doubtful[-1])
+        other, shown = await self._second_opinion(endpoint, doubtful[0], doubtful[-1])
         kept_back = sorted(suspects.keys() & shown)
         if kept_back:
             raise ChainProtocolError(f"keeps back events of block {kept_back[0]} that {other.label} shows")
+
+    async def _second_opinion(self, endpoint: Endpoint, first: Block, last: Block) -> tuple[Endpoint, set[int]]:
+        """Return the blocks in which somebody else shows events, and who it is: the first who can tell."""
+        whys = []
+        for other in self._pool.endpoints:
+            if other is endpoint:
+                continue
+            try:
+                return other, await self._events(other, first, last)
+            except ChainError as exc:
+                whys.append(str(exc))
+        raise ChainUnavailable("; ".join(whys))
 
     async def _suspects(self, endpoint: Endpoint, numbers: Sequence[int]) -> dict[int, Block]:
         found = {}

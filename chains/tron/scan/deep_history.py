@@ -42,7 +42,9 @@ class DeepHistoryReader:
             self._backfill.note(after.position, gap.position, targets.destinations, gap_reason(gap))
             return page
         late = await self._backfill.fill(partial(self._missing, head=head))
-        return replace(page, transfers=[*page.transfers, *late]) if late else page
+        if late is None:
+            return page
+        return replace(page, transfers=[*page.transfers, *late.transfers], unread=(*page.unread, *late.unread))
 
     async def rescan(
         self, destinations: Sequence[str], *, first_ms: int, last_ms: int, avoiding: Collection[Endpoint]

@@ -170,6 +170,26 @@ async def test_nor_has_one_that_does_not_show_that_very_block(world: World, show
         await adapter.scan(Rail.PROXY, Targets(), Cursor(cursor.position - 8), cursor)
 
 
+async def test_who_cannot_tell_is_passed_over_for_a_third(world: World) -> None:
+    await world.node.mine(5)
+    real = world.node.rpc
+    head = int(await real("eth_blockNumber"), 16)
+    full = {
+        hex(n): {**await real("eth_getBlockByNumber", [hex(n), False]), "logsBloom": "0x" + "ff" * 256}
+        for n in range(head - 10, head + 1)
+    }
+    full["latest"] = full[hex(head)]
+    world.liar.fail("eth_getBlockByNumber", result=lambda params: full[params[0]])
+    world.honest.fail("eth_getBlockByNumber", result="0x")
+    third = await world.stack.enter_async_context(FaultyRpc(world.node.url))
+    adapter = await world.adapter(world.liar.url, world.honest.url, third.url)
+
+    page = await read(adapter, blocks=3)
+
+    assert (page.transfers, adapter.endpoint[-2:]) == ([], "#1")
+    assert third.calls["eth_getLogs"] == 1
+
+
 @pytest.mark.parametrize(
     "changed",
     [{"logsBloom": None}, {"logsBloom": "0x00"}, {"logsBloom": "0x" + "zz" * 256}, {"number": "0x1"}],
