@@ -80,8 +80,10 @@ class TargetIndex:
         late: dict[str, None] = {}
         async for known in intents.awaited(tx, self._chain_id, moment - self._late_ms):
             self._add(awaited for awaited, live in known if live)
-            # Money that comes to a direct address too late has no other sign; through the proxy it carries a reference.
-            late |= {awaited.destination: None for awaited, _ in known if awaited.rail is Rail.DIRECT}
+            # What comes too late by a plain transfer has no other sign; and when blocks are read again, whoever was
+            # waited for at their time has to be watched for once more, or what was listed would be taken off for good.
+            for (rail, destination, _), _ in known:
+                (late if rail is Rail.DIRECT else self._proxied)[destination] = None
         self._direct |= late
         self._publish()
 

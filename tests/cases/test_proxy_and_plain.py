@@ -96,6 +96,19 @@ async def test_a_plain_transfer_to_a_proxy_destination_is_shown_and_counts_for_n
     assert await of_nobody(scanner) == [("unknown_reference", address(3), "700")]
 
 
+async def test_so_is_one_that_comes_when_its_intent_is_over(chain: Anvil, hooks: Receiver, scanner: Running) -> None:
+    created = await intent(scanner, hooks, 4, rail="proxy")
+    await chain.pay(USDT, address(4), 1000, created["paymentReference"])
+    await chain.mine(6)
+    await scanner.api.status_is(created["intentId"], "confirmed")
+    scanner.worker.forget_targets()  # as after a start, or an hour
+    await chain.transfer(USDT, address(4), 700)
+    await chain.mine(6)
+    await scanner.worker.poll()
+    await scanner.worker.poll()
+    assert await of_nobody(scanner) == [("unknown_reference", address(4), "700")]
+
+
 async def test_what_moves_behind_a_payment_through_the_proxy_is_nothing_unapplied(
     chain: Anvil, hooks: Receiver, scanner: Running
 ) -> None:

@@ -99,6 +99,15 @@ async def test_what_ended_long_ago_is_given_up_once_an_hour(known: Known) -> Non
     assert (await known.targets(later)).destinations == {address(1)}
 
 
+async def test_where_a_payment_through_the_proxy_was_to_go_is_watched_as_long(known: Known) -> None:
+    """What was listed there was taken off for good by a reorganisation, once the order had ended."""
+    await known.add(an_intent("p", status=IntentStatus.EXPIRED, expired_at=NOW))
+    assert (await known.targets()).beneficiaries == {MERCHANT}
+    assert (await known.targets()).tokens == {LISTED}
+    known.now += REBUILT_S
+    assert (await known.targets(NOW + LATE_MS + HOUR_MS)).beneficiaries == frozenset()
+
+
 async def test_any_number_is_read_in_parts_between_which_others_run(
     db: Database, known: Known, monkeypatch: pytest.MonkeyPatch
 ) -> None:
