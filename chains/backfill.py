@@ -81,6 +81,13 @@ async def read_as_far_back(
     raise gap
 
 
+class Told(NamedTuple):
+    """Up to where something was told along with a page, and where that page began."""
+
+    until: int
+    beside: int
+
+
 @dataclass(slots=True)
 class UnreadRange:
     """What happened after one position, up to another, to some destinations."""
@@ -91,6 +98,7 @@ class UnreadRange:
     why: str
     noted_at: float  # monotonic, as is the next
     next_at: float
+    told: Told | None = None  # and not known to be stored yet
 
 
 class Backfill:
@@ -116,14 +124,35 @@ class Backfill:
             self._ranges.append(unread_range)
             log.warning("[%s] %s", self._name, self._sentence(unread_range))
         else:
-            same.after, same.until, same.why = min(same.after, after), max(same.until, until), why
+            same.after, same.until, same.why, same.told = min(same.after, after), max(same.until, until), why, None
         while len(self._ranges) > MAX_SPANS:  # more may be read than is needed, never less
             older, newer = self._ranges.pop(0), self._ranges[0]
             newer.after, newer.until = min(older.after, newer.after), max(older.until, newer.until)
             newer.destinations |= older.destinations
+            newer.told = None
 
-    async def fill(self, read: Callable[[UnreadRange], Awaitable[ScanPage]]) -> ScanPage | None:
-        """Try to read a page of what is missing, if it is time to; `read` asks whoever may know."""
+    def going_on(self, after: int) -> None:
+        """
+        Take note of where the running scan goes on: what was told along with a page below that is stored.
+
+        Whoever reads on from the same place could not store it: it is told once more.
+        """
+        for unread_range in list(self._ranges):
+            told, unread_range.told = unread_range.told, None
+            if told is None or after <= told.beside:
+                continue
+            unread_range.after = told.until
+            if unread_range.after >= unread_range.until:
+                self._ranges.remove(unread_range)
+                log.info("[%s] what was not read until %s was read now", self._name, self._time(unread_range.until))
+
+    async def fill(self, read: Callable[[UnreadRange], Awaitable[ScanPage]], *, beside: int) -> ScanPage | None:
+        """
+        Try to read a page of what is missing, if it is time to; `read` asks whoever may know.
+
+        It is told along with the running scan's page that begins at `beside`, and with no other: a log that is read
+        again by itself has its block asked for as well, and nothing else of what that shows may be kept.
+        """
         now = self._clock()
         self._ranges = [unread_range for unread_range in self._ranges if now - unread_range.noted_at < SHOWN_S]
         unread_range = next((unread_range for unread_range in self._ranges if unread_range.next_at <= now), None)
@@ -136,10 +165,7 @@ class Backfill:
             log.debug("[%s] %s: still not: %s", self._name, self._sentence(unread_range), exc)
             unread_range.next_at = now + (RETRY_PRUNED_S if isinstance(exc, ChainMisconfigured) else RETRY_S)
             return None
-        unread_range.after = page.cursor.position
-        if unread_range.after >= unread_range.until:
-            self._ranges.remove(unread_range)
-            log.info("[%s] what was not read until %s was read now", self._name, self._time(unread_range.until))
+        unread_range.told = Told(page.cursor.position, beside)
         return page
 
     def problems(self) -> tuple[str, ...]:
@@ -152,6 +178,16 @@ class Backfill:
 
     def _time(self, position: int) -> str:
         return datetime.fromtimestamp(position / self._per_second, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def along_with(page: ScanPage, late: ScanPage | None) -> ScanPage:
+    """Return a page and what was told along with it, each transfer once: the page may show it as well."""
+    if late is None:
+        return page
+    shown = {(transfer.tx_hash, transfer.event_key) for transfer in page.transfers}
+    more = [transfer for transfer in late.transfers if (transfer.tx_hash, transfer.event_key) not in shown]
+    unread = tuple(dict.fromkeys([*page.unread, *late.unread]))
+    return replace(page, transfers=[*page.transfers, *more], unread=unread)
 
 
 def gap_reason(gap: Pruned) -> str:

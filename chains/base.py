@@ -136,7 +136,8 @@ class ChainAdapter(Protocol):
         Read the next page of one rail after a cursor, at most up to `head`.
 
         Calling twice with the same cursor returns the same transfers, or more. The last `reread_s`
-        seconds before the cursor are read once more, for endpoints that answered too early.
+        seconds before the cursor are read once more, for endpoints that answered too early; it is the running scan that
+        asks so, and along with its page comes what no endpoint could tell when it was read.
         The page counts as read: the endpoint was seen to hold the block at its end.
         Returns `Fork` when the block at the cursor is no longer canonical.
         """

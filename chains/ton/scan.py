@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from chains.backfill import Backfill, Pruned, UnreadRange, gap_reason, read_as_far_back
+from chains.backfill import Backfill, Pruned, UnreadRange, along_with, gap_reason, read_as_far_back
 from chains.errors import ChainError
 from chains.rpc.endpoint import Endpoint
 from chains.rpc.endpoint_pool import EndpointPool
@@ -32,16 +32,24 @@ class TransferScan:
         return (*self._unread.problems(), *self._unreadable.problems())
 
     async def page(self, targets: Targets, after: Cursor, head: Head, *, reread_s: int) -> ScanPage:
-        """Read the page after a cursor, and along with it what could not be read before."""
+        """Read the page after a cursor; along with one that is read again in part, what could not be read before."""
+        running = reread_s > 0
+        if running:
+            self._unread.going_on(after.position)
         owners = sorted(targets.destinations)
         read = partial(self._since, owners=owners, after=after.position, reread_s=reread_s, until=head.position)
         found, gap = await self._read(read)
         self._unreadable.found(found)
-        told = moved(found.rows, self._chain_id)
+        page = self._page(found)
         if gap is not None:
             self._unread.note(after.position, gap.position, targets.destinations, gap_reason(gap))
-        elif (late := await self._unread.fill(partial(self._missing, newest=head.position))) is not None:
-            told += late.transfers
+        elif running:
+            missing = partial(self._missing, newest=head.position)
+            page = along_with(page, await self._unread.fill(missing, beside=after.position))
+        return page
+
+    def _page(self, found: Found) -> ScanPage:
+        told = moved(found.rows, self._chain_id)
         return ScanPage(told, Cursor(found.until), time=found.until, rows_read=found.read)
 
     async def _read(self, read: Callable[..., Awaitable[Found]]) -> tuple[Found, Pruned | None]:
@@ -64,8 +72,7 @@ class TransferScan:
     async def _missing(self, unread_range: UnreadRange, *, newest: int) -> ScanPage:
         until, owners = min(unread_range.until, newest), sorted(unread_range.destinations)
         read = partial(self._since, owners=owners, after=unread_range.after, reread_s=0, until=until)
-        found = await self._pool.call(ROUTE, read)
-        return ScanPage(moved(found.rows, self._chain_id), Cursor(found.until), time=found.until, rows_read=found.read)
+        return self._page(await self._pool.call(ROUTE, read))
 
     async def _since(
         self,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from chains.backfill import Backfill, Pruned, UnreadRange, gap_reason, read_as_far_back, with_gap
+from chains.backfill import Backfill, Pruned, UnreadRange, along_with, gap_reason, read_as_far_back, with_gap
 from chains.rpc.endpoint import Endpoint
 from chains.rpc.endpoint_pool import EndpointPool
 from chains.tron.blocks import BlocksPruned
@@ -35,16 +34,18 @@ class DeepHistoryReader:
         self._backfill = backfill
 
     async def scan(self, targets: Targets, after: Cursor, head: Head, *, reread_ms: int) -> ScanPage:
-        """Read the page after a cursor, and along with it what could not be read before."""
+        """Read the page after a cursor; along with one that is read again in part, what could not be read before."""
+        running = reread_ms > 0
+        if running:
+            self._backfill.going_on(after.position)
         read = partial(self._pages.scan, targets=targets, after=after, head=head, reread_ms=reread_ms)
         page, gap = await read_as_far_back(self._pool, "scan", partial(self._from_oldest, read))
         if gap is not None:
             self._backfill.note(after.position, gap.position, targets.destinations, gap_reason(gap))
             return page
-        late = await self._backfill.fill(partial(self._missing, head=head))
-        if late is None:
+        if not running:
             return page
-        return replace(page, transfers=[*page.transfers, *late.transfers], unread=(*page.unread, *late.unread))
+        return along_with(page, await self._backfill.fill(partial(self._missing, head=head), beside=after.position))
 
     async def rescan(
         self, destinations: Sequence[str], *, first_ms: int, last_ms: int, avoiding: Collection[Endpoint]
