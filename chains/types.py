@@ -60,9 +60,9 @@ class Targets:
     The proxy rail reads every event of the chain's proxy.
     """
 
-    destinations: frozenset[str] = frozenset()  # of live direct intents
-    beneficiaries: frozenset[str] = frozenset()  # of live proxy intents: a plain transfer to them counts for nothing
-    tokens: frozenset[str] = frozenset()  # the registry's and waiting intents', for who refuses logs without an address
+    destinations: frozenset[str] = frozenset()  # of direct intents that live or ended not long ago
+    beneficiaries: frozenset[str] = frozenset()  # of such proxy intents: a plain transfer to them counts for nothing
+    tokens: frozenset[str] = frozenset()  # the registry's and theirs, for who refuses logs without an address
 
 
 @dataclass(frozen=True, slots=True)

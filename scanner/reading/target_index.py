@@ -82,18 +82,16 @@ class TargetIndex:
             self._add(awaited for awaited, live in known if live)
             # What comes too late by a plain transfer has no other sign; and when blocks are read again, whoever was
             # waited for at their time has to be watched for once more, or what was listed would be taken off for good.
-            for (rail, destination, _), _ in known:
+            for (rail, destination, token), _ in known:
                 (late if rail is Rail.DIRECT else self._proxied)[destination] = None
+                self._tokens[token] = None
         self._direct |= late
         self._publish()
 
     def _add(self, new: Iterable[Awaited]) -> None:
         for rail, destination, token in new:
-            if rail is Rail.DIRECT:
-                self._direct[destination] = None
-                self._tokens[token] = None
-            else:
-                self._proxied[destination] = None
+            (self._direct if rail is Rail.DIRECT else self._proxied)[destination] = None
+            self._tokens[token] = None
 
     def _publish(self) -> None:
         """Show what is known, in objects that do not change while a poll reads by them."""

@@ -103,9 +103,22 @@ async def test_where_a_payment_through_the_proxy_was_to_go_is_watched_as_long(kn
     """What was listed there was taken off for good by a reorganisation, once the order had ended."""
     await known.add(an_intent("p", status=IntentStatus.EXPIRED, expired_at=NOW))
     assert (await known.targets()).beneficiaries == {MERCHANT}
-    assert (await known.targets()).tokens == {LISTED}
     known.now += REBUILT_S
     assert (await known.targets(NOW + LATE_MS + HOUR_MS)).beneficiaries == frozenset()
+
+
+@pytest.mark.parametrize("rail", list(Rail))
+async def test_a_token_is_asked_about_as_long_as_an_address_it_may_reach(known: Known, rail: Rail) -> None:
+    """Where logs are refused without an address, late money in a token outside the registry was not seen."""
+    await known.targets()
+    await known.add(an_intent("p", rail=rail, token_key=OTHER_TOKEN))
+    assert (await known.targets()).tokens == {LISTED, OTHER_TOKEN}
+    async with known.db.write() as tx:
+        await tx.execute(update(tables.intents).values(status=IntentStatus.EXPIRED, expired_at=NOW))
+    known.index.forget()
+    assert (await known.targets()).tokens == {LISTED, OTHER_TOKEN}
+    known.index.forget()
+    assert (await known.targets(NOW + LATE_MS + HOUR_MS)).tokens == {LISTED}
 
 
 async def test_any_number_is_read_in_parts_between_which_others_run(
