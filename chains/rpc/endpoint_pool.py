@@ -183,6 +183,11 @@ class EndpointPool:
             raise self._all_backing_off(now)
         return sorted(usable, key=lambda endpoint: endpoint is not self._preferred)
 
+    def others(self, endpoint: Endpoint) -> list[Endpoint]:
+        """Return all endpoints but one; those that are left alone for a while come last."""
+        now = self._clock()
+        return sorted((each for each in self.endpoints if each is not endpoint), key=lambda e: e.backoff_until > now)
+
     def _usable_at(self, now: float) -> list[Endpoint]:
         ready = [endpoint for endpoint in self.endpoints if endpoint.backoff_until <= now]
         return ready or [endpoint for endpoint in self.endpoints if endpoint.sole_backoff_until <= now]

@@ -72,9 +72,7 @@ class BloomCheck:
     async def _second_opinion(self, endpoint: Endpoint, first: Block, last: Block) -> tuple[Endpoint, set[int]]:
         """Return the blocks in which somebody else shows events, and who it is: the first who can tell."""
         whys = []
-        for other in self._pool.endpoints:
-            if other is endpoint:
-                continue
+        for other in self._pool.others(endpoint):
             try:
                 return other, await self._events(other, first, last)
             except ChainError as exc:

@@ -116,15 +116,7 @@ async def test_what_was_shown_needs_no_second_opinion(world: World) -> None:
 
 async def test_a_filter_that_says_yes_for_nothing_is_settled_by_the_other_endpoint(world: World) -> None:
     await world.node.mine(5)
-    real = world.node.rpc
-
-    async def full(params: list[object]) -> dict[str, object]:
-        return {**await real("eth_getBlockByNumber", params), "logsBloom": "0x" + "ff" * 256}
-
-    head = int(await real("eth_blockNumber"), 16)
-    blocks = {hex(n): await full([hex(n), False]) for n in range(head - 10, head + 1)}
-    blocks["latest"] = blocks[hex(head)]
-    world.liar.fail("eth_getBlockByNumber", result=lambda params: blocks[params[0]])
+    await full_filters(world)
     adapter = await world.adapter()
     page = await read(adapter, blocks=3)
     assert page.transfers == []
@@ -170,16 +162,21 @@ async def test_nor_has_one_that_does_not_show_that_very_block(world: World, show
         await adapter.scan(Rail.PROXY, Targets(), Cursor(cursor.position - 8), cursor)
 
 
-async def test_who_cannot_tell_is_passed_over_for_a_third(world: World) -> None:
-    await world.node.mine(5)
+async def full_filters(world: World, *, blocks: int = 10) -> None:
+    """Let the first endpoint show filters that may hold anything."""
     real = world.node.rpc
     head = int(await real("eth_blockNumber"), 16)
     full = {
         hex(n): {**await real("eth_getBlockByNumber", [hex(n), False]), "logsBloom": "0x" + "ff" * 256}
-        for n in range(head - 10, head + 1)
+        for n in range(head - blocks, head + 1)
     }
     full["latest"] = full[hex(head)]
     world.liar.fail("eth_getBlockByNumber", result=lambda params: full[params[0]])
+
+
+async def test_who_cannot_tell_is_passed_over_for_a_third(world: World) -> None:
+    await world.node.mine(5)
+    await full_filters(world)
     world.honest.fail("eth_getBlockByNumber", result="0x")
     third = await world.stack.enter_async_context(FaultyRpc(world.node.url))
     adapter = await world.adapter(world.liar.url, world.honest.url, third.url)
@@ -188,6 +185,37 @@ async def test_who_cannot_tell_is_passed_over_for_a_third(world: World) -> None:
 
     assert (page.transfers, adapter.endpoint[-2:]) == ([], "#1")
     assert third.calls["eth_getLogs"] == 1
+
+
+@pytest.mark.parametrize(
+    "shown", [None, {}, "0x", [None], [{}], {"error": "busy"}], ids=["null", "object", "text", "nulls", "empty", "error"]
+)
+async def test_so_is_one_whose_logs_are_none(world: World, shown: object) -> None:
+    await world.node.pay(USDT, MERCHANT, 1000, REFERENCE)
+    await world.node.mine(3)
+    for endpoint, logs in ((world.liar, []), (world.honest, shown)):
+        endpoint.fail("eth_getLogs", result=logs)
+    third = await world.stack.enter_async_context(FaultyRpc(world.node.url))
+    adapter = await world.adapter(world.liar.url, world.honest.url, third.url)
+
+    assert [transfer.amount for transfer in (await read(adapter)).transfers] == [1000]
+    assert adapter.endpoint[-2:] == "#3"
+
+
+async def test_one_that_is_left_alone_is_asked_last(world: World) -> None:
+    """Each page waited for the time-out of one that is known not to answer, though a third could tell."""
+    await world.node.mine(5)
+    await full_filters(world)
+    down = world.honest.fail(status=503)
+    third = await world.stack.enter_async_context(FaultyRpc(world.node.url))
+    adapter = await world.adapter(world.liar.url, world.honest.url, third.url)
+    head = await adapter.head()  # all are asked for theirs
+    down.times = 0
+    before = world.honest.requests
+
+    await adapter.scan(Rail.PROXY, Targets(), Cursor(head.position - 3), head)
+
+    assert (world.honest.requests - before, third.calls["eth_getLogs"]) == (0, 1)
 
 
 @pytest.mark.parametrize(
