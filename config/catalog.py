@@ -211,6 +211,14 @@ def _with_override(chain: Chain, settings: Settings) -> Chain:
     return chain.model_copy(update={"rpc_urls": tuple(dict.fromkeys(urls))})
 
 
+def endpoints_named_in(settings: Settings, chain: Chain) -> str:
+    """Say where an operator corrects a chain's endpoints: in the setting that names them, or in the registry's file."""
+    setting, registry = chain.rpc_env, settings.chains_path.name
+    if setting is None:
+        return registry
+    return setting if setting in settings.rpc_urls else f"{registry} (or name others in {setting})"
+
+
 def _enabled(settings: Settings, chains: Mapping[int, Chain]) -> tuple[int, ...]:
     chosen = settings.enabled_chains
     if chosen is None:

@@ -71,16 +71,17 @@ async def opened_unless(stop: asyncio.Event, opening: AbstractAsyncContextManage
 
 
 def parser(
-    service: str, add: Callable[[Commands], None] = lambda _: None, *, copies: bool = False
+    service: str, version: str, add: Callable[[Commands], None] = lambda _: None, *, copies: bool = False
 ) -> argparse.ArgumentParser:
     """
-    Return what reads a daemon's arguments: it ends by itself for `--help` and for what it does not know.
+    Return what reads a daemon's arguments: it ends by itself for `--help`, `--version` and what it does not know.
 
     `add` describes the commands that this service alone has.
     """
     reads = argparse.ArgumentParser(
         prog=f"amn-{service}", description="Without a command: run the daemon.", allow_abbrev=False
     )
+    reads.add_argument("--version", action="version", version=f"%(prog)s {version}")
     commands = reads.add_subparsers(dest="command")
     backup = commands.add_parser("backup", help="copy the store to a new file, while the daemon may be running")
     backup.add_argument("path", type=Path, help="the new file; one that is there is never overwritten")

@@ -24,7 +24,7 @@ from kernel.process import (
 from kernel.store.files import private_from_now_on
 from kernel.store.postgresql import PostgresSettings
 from kernel.supervisor import READY, tell_supervisor
-from marketplace import checkup
+from marketplace import VERSION, checkup
 from marketplace.app import open_marketplace
 from marketplace.settings import Settings, load_settings
 from marketplace.store import maintenance
@@ -64,7 +64,7 @@ def copy(settings: Settings) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what was asked, on the command line if not here, with the environment's settings; return the exit code."""
-    asked = parser("marketplace", copies=True).parse_args(arguments)
+    asked = parser("marketplace", VERSION, copies=True).parse_args(arguments)
     private_from_now_on()
     try:
         settings = load_settings(os.environ, env_file=Path(".env"), both_stores=asked.command == "copy")

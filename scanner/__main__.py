@@ -30,6 +30,7 @@ from scanner import commands
 from scanner.app import database_of, open_daemon
 from scanner.store import maintenance
 from scanner.store.migrate import migrate_postgresql
+from scanner.version import VERSION
 
 log = logging.getLogger("scanner")
 
@@ -58,7 +59,7 @@ def copy(settings: Settings) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what was asked, on the command line if not here, with the environment's settings; return the exit code."""
-    asked = parser("scanner", commands.add_commands, copies=True).parse_args(arguments)
+    asked = parser("scanner", VERSION, commands.add_commands, copies=True).parse_args(arguments)
     private_from_now_on()
     try:
         return commands.run(asked, os.environ) if commands.is_ours(asked.command) else _with_the_store(asked)

@@ -28,12 +28,14 @@ NOBODY = "0x" + "0" * 24 + "11" * 20  # as a topic: an address that is paid noth
 class EndpointDiagnosis:
     """Asks one endpoint, one question after the other; nothing is asked of one that serves another chain."""
 
-    def __init__(self, chain: Chain, endpoint: Endpoint, client: RpcClient, *, wall: Callable[[], float]) -> None:
+    def __init__(
+        self, chain: Chain, endpoint: Endpoint, client: RpcClient, *, named_in: str, wall: Callable[[], float]
+    ) -> None:
         self._chain = chain
         self._endpoint = endpoint
         self._client = client
         self._wall = wall
-        self._setting = chain.rpc_env or "rpcUrls in the registry"
+        self._named_in = named_in
 
     async def findings(self) -> AsyncIterator[Finding]:
         """Yield what is found, the most important first."""
@@ -66,10 +68,10 @@ class EndpointDiagnosis:
 
     def _unusable(self, error: ChainError) -> Finding:
         if isinstance(error, OtherChain):
-            advice = f"{_sentence(error)}: put an endpoint of {self._chain.name} into {self._setting}."
+            advice = f"{_sentence(error)}: put an endpoint of {self._chain.name} into {self._named_in}."
             return problem("chain id", "another chain", advice)
         kind = NO_ANSWER if isinstance(error, ChainUnavailable) else "refused"
-        advice = f"It cannot be used ({error}): correct it in {self._setting}, or take it out."
+        advice = f"It cannot be used ({error}): correct it in {self._named_in}, or take it out."
         return problem("chain id", kind, advice)
 
     async def _newest_block(self) -> tuple[float, Block]:

@@ -31,8 +31,8 @@ MODULE = re.compile(r"python -m ([\w.]+)")
 OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 CAPITALS = r"\b[A-Z][A-Z0-9]*(_[A-Z0-9]+)+\b"
 PARSERS = {
-    "scanner": parser("scanner", commands.add_commands, copies=True),
-    "marketplace": parser("marketplace", copies=True),
+    "scanner": parser("scanner", "0", commands.add_commands, copies=True),
+    "marketplace": parser("marketplace", "0", copies=True),
 }
 
 

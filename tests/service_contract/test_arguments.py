@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.processes import start
 from tests.service_contract.services import BOTH, ServiceUnderTest
 
 pytestmark = pytest.mark.process
+ROOT = Path(__file__).parents[2]
 
 
 async def ended(
@@ -41,8 +43,17 @@ async def test_help_prints_and_ends_and_makes_nothing(service: ServiceUnderTest,
 
 
 @BOTH
+async def test_the_version_is_that_of_the_package_and_nothing_is_made(
+    service: ServiceUnderTest, tmp_path: Path
+) -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert await ended(service, tmp_path, "--version") == (0, f"amn-{service.name} {version}\n", "")
+    assert os.listdir(tmp_path) == []  # noqa: PTH208
+
+
+@BOTH
 @pytest.mark.parametrize(
-    "asked", [["--version"], ["start"], ["--hel"], ["backup"], ["--port", "80"], ["check", "a", "b"]]
+    "asked", [["--versions"], ["start"], ["--hel"], ["backup"], ["--port", "80"], ["check", "a", "b"]]
 )
 async def test_an_unknown_argument_is_refused_and_makes_nothing(
     service: ServiceUnderTest, tmp_path: Path, asked: list[str]

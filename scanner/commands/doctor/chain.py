@@ -46,12 +46,15 @@ class ChainExaminer:
         tokens: Sequence[Token],
         access: Access,
         *,
+        named_in: str,
         timeout_s: float,
         wall: Callable[[], float] = time.time,
     ) -> None:
+        """`named_in` says where an operator corrects the chain's endpoints."""
         self._chain = chain
         self._tokens = tokens
         self._access = access
+        self._named_in = named_in
         self._timeout_s = timeout_s
         self._wall = wall
 
@@ -101,19 +104,18 @@ class ChainExaminer:
     async def _node(self, endpoint: Endpoint) -> list[Finding]:
         async with open_http(timeout_s=self._timeout_s, wall=self._wall) as http:
             client = RpcClient(http, chain_id=self._chain.chain_id)
-            diagnosis = EndpointDiagnosis(self._chain, endpoint, client, wall=self._wall)
+            diagnosis = EndpointDiagnosis(self._chain, endpoint, client, named_in=self._named_in, wall=self._wall)
             return [finding async for finding in diagnosis.findings()]
 
     async def _service(self, url: str) -> list[Finding]:
         """Look at an index of Tron or TON: it serves whole histories, so fewer things can be missing."""
-        setting = self._chain.rpc_env or "rpcUrls in the registry"
         try:
             async with self._adapter(self._chain.model_copy(update={"rpc_urls": (url,)})) as adapter:
                 began = time.perf_counter()
                 head = await adapter.head()
                 latency = judge_latency(time.perf_counter() - began)
         except ChainError as exc:
-            advice = f"It cannot be used ({exc}): correct it in {setting}, or take it out."
+            advice = f"It cannot be used ({exc}): correct it in {self._named_in}, or take it out."
             return [problem("service", NO_ANSWER, advice)]
         return [ok("service", "answers"), latency, judge_head("newest block", head.time, self._wall())]
 

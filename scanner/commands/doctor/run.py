@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from chains.findings import NO_ANSWER, Finding, Verdict, judge_clock, ok, problem
-from config.catalog import Catalog, load_catalog
+from config.catalog import Catalog, endpoints_named_in, load_catalog
 from config.settings import Settings, load_settings
 from kernel.errors import ConfigError
 from scanner.app import access_of, database_of
@@ -88,6 +88,7 @@ async def _chains(
             chain,
             catalog.tokens(chain_id),
             access_of(settings, chain),
+            named_in=endpoints_named_in(settings, chain),
             timeout_s=settings.scan.rpc_timeout_s,
             wall=wall,
         )

@@ -56,9 +56,9 @@ def sorted_by_place(located: list[Located]) -> dict[str, dict[str, Finding]]:
     return found
 
 
-def changed_registry(folder: Path, **changed: Any) -> str:
+def changed_registry(folder: Path, chain_id: int = 97, **changed: Any) -> str:
     chains = json.loads((ROOT / "supported-chains.json").read_text())
-    listed = [chain | changed if chain["chainId"] == 97 else chain for chain in chains]
+    listed = [chain | changed if chain["chainId"] == chain_id else chain for chain in chains]
     (folder / "chains.json").write_text(json.dumps(listed))
     return str(folder / "chains.json")
 
@@ -331,6 +331,19 @@ async def test_the_services_of_the_other_families_are_looked_at(tmp_path: Path) 
     said = [f.advice for where, f in broken if "#" in where and f.verdict is PROBLEM]
     assert len(said) == 2
     assert all("correct it in T" in sentence for sentence in said)
+
+
+@pytest.mark.parametrize("family", ["evm", "tron"])
+async def test_endpoints_that_no_setting_names_are_corrected_in_the_registry(tmp_path: Path, family: str) -> None:
+    """It named the setting, in which they were not."""
+    chain_id, setting = {"evm": (97, "RPC_BSC_TESTNET"), "tron": (728126428, "TRONGRID_URL")}[family]
+    env = env_of(tmp_path, NOWHERE, SCANNER_ENABLED_CHAINS=str(chain_id))
+    del env["RPC_BSC_TESTNET"]
+    env["CHAINS_JSON_PATH"] = changed_registry(tmp_path, chain_id, rpcUrls=[NOWHERE])
+
+    (said,) = [f.advice for where, f in await examine(env, None) if "#" in where and f.verdict is PROBLEM]
+
+    assert said.endswith(f": correct it in chains.json (or name others in {setting}), or take it out.")
 
 
 class Forked(TronLedger):

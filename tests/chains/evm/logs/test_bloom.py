@@ -188,7 +188,9 @@ async def test_who_cannot_tell_is_passed_over_for_a_third(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "shown", [None, {}, "0x", [None], [{}], {"error": "busy"}], ids=["null", "object", "text", "nulls", "empty", "error"]
+    "shown",
+    [None, {}, "0x", [None], [{}], {"error": "busy"}],
+    ids=["null", "object", "text", "nulls", "empty", "error"],
 )
 async def test_so_is_one_whose_logs_are_none(world: World, shown: object) -> None:
     await world.node.pay(USDT, MERCHANT, 1000, REFERENCE)
