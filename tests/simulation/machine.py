@@ -270,6 +270,15 @@ class PatientConnection(sqlite3.Connection):
     def cursor(self, *_: Any, **__: Any) -> sqlite3.Cursor:
         return super().cursor(ImpatientCursor)
 
+    @property
+    def in_transaction(self) -> bool:  # type: ignore[override]
+        """Whether a transaction is open, as this end knows: it hears of another end that gave it up when it goes on."""
+        return self.unheard or super().in_transaction
+
+    def rollback(self) -> None:
+        super().rollback()
+        self.unheard = False
+
     def commit(self) -> None:
         _listen(self, "COMMIT")
         ends = self.in_transaction

@@ -9,12 +9,16 @@ from typing import Any
 
 import pytest
 
+from kernel.store import sqlite_driver
+from kernel.store.database import SqliteDatabase, open_database
+from kernel.store.postgresql import ConnectionLost
+from kernel.store.sqlite_driver import RollingBack
 from tests.chaos.schedule import LEADER
 from tests.simulation.cluster import Fence, end_transactions
 from tests.simulation.loop import PROCESS, SimLoop, SimProcess
-from tests.simulation.machine import UNHEARD, PatientConnection
+from tests.simulation.machine import UNHEARD, PatientConnection, _patient
 from tests.simulation.plans import LEASE_S, NODES, Asked, sim_plans
-from tests.simulation.shared_store import in_sqlite
+from tests.simulation.shared_store import SharedDatabase, Way, in_sqlite
 
 TABLES = """
     CREATE TABLE checkpoints (chain_id, rail, last_scanned_block);
@@ -24,8 +28,8 @@ TABLES = """
 """
 
 
-def connected(path: Path) -> PatientConnection:
-    opened = sqlite3.connect(path, isolation_level=None, factory=PatientConnection)
+def connected(path: Path, kind: type[sqlite3.Connection] = sqlite3.Connection) -> PatientConnection:
+    opened = sqlite3.connect(path, isolation_level=None, factory=_patient(kind), check_same_thread=False)
     assert isinstance(opened, PatientConnection)
     return opened
 
@@ -48,6 +52,45 @@ def test_what_the_server_ended_is_undone_and_not_gone_on_with(tmp_path: Path) ->
     assert one.execute("SELECT value FROM rows").fetchall() == [(4,)]
     one.close()
     end_transactions(process)  # of a connection that is closed there is nothing to end
+
+
+INSERT = "INSERT INTO rows VALUES (1)"
+
+
+async def write(db: SharedDatabase, *statements: str, ended: SimProcess | None = None) -> None:
+    async with db.write() as tx:
+        await tx.exec_driver_sql(INSERT)
+        if ended is not None:
+            end_transactions(ended)
+        for statement in statements:
+            await tx.exec_driver_sql(statement)
+
+
+@pytest.mark.parametrize("after", [(), (INSERT,)])
+async def test_what_the_server_ended_is_a_lost_connection_to_the_scanner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: tuple[str, ...]
+) -> None:
+    """A daemon waits for its database; the file's own driver called it a disk that failed, for which one ends."""
+    process = SimProcess("one")
+    file = connected(tmp_path / "store", RollingBack)
+    file.execute("CREATE TABLE rows (value)")
+    file.close()
+
+    def opened(path: Path, _timeout_s: float) -> sqlite3.Connection:
+        process.connections.append(connected(path, RollingBack))
+        return process.connections[-1]
+
+    monkeypatch.setattr(sqlite_driver, "_open", opened)
+    async with open_database(tmp_path / "store") as store:
+        assert isinstance(store, SqliteDatabase)
+        db = SharedDatabase(store._writer, store._reader, Way())
+        with pytest.raises(ConnectionLost, match=UNHEARD):
+            await write(db, *after, ended=process)
+        await write(db)
+        async with db.read() as tx:
+            kept = (await tx.exec_driver_sql("SELECT value FROM rows")).scalars().all()
+
+    assert kept == [1]
 
 
 def test_a_stopped_process_takes_no_step_and_then_all_of_them_in_order() -> None:
