@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, func, insert, or_, select, update
+from sqlalchemy import bindparam, case, func, insert, or_, select, update
 
 from kernel.store.bulk import Bulk
 from kernel.store.database import Tx
@@ -135,7 +135,8 @@ _ACKNOWLEDGED = (
         current_balance=bindparam("new_current_balance"),
         change_count=bindparam("new_change_count"),
         last_notified_at=bindparam("at"),
-        updated_at=bindparam("at"),
+        # A read that was written by a clock that was ahead stays told from one by the right clock: its wait is doubted.
+        updated_at=case((watches.c.updated_at > bindparam("at"), watches.c.updated_at), else_=bindparam("at")),
     )
 )
 

@@ -287,6 +287,31 @@ async def test_a_balance_is_read_in_time(db: Database, clock: FakeClock, restart
     assert await watcher(db, clock).check_due() == 1
 
 
+@pytest.mark.parametrize("restart", [False, True])
+async def test_a_balance_that_was_read_meanwhile_is_read_in_time_also_when_its_backend_answers(
+    db: Database, clock: FakeClock, follower: ClockFollower, restart: bool
+) -> None:
+    """What was told was taken for a read by the right clock: nothing was read again for as long as it was set back."""
+    async with db.write() as tx:
+        await watches.add(tx, a_watch())
+    clock.set(BACK_S)
+    await follower.look()
+    clock.follow(1200_000)
+    assert await watcher(db, clock).check_due() == 1
+    clock.follow(-1200_000)
+    async with db.write() as tx:
+        await watches.acknowledge(
+            tx, [{"id": "w-1", "new_current_balance": 5, "new_change_count": 1, "at": clock.now_ms()}]
+        )
+    if restart:
+        await ClockFollower(clock, db, ScannerWaits(LONGEST_MS)).doubt()
+    else:
+        clock.advance(AGAIN_MS / 1000)
+        await follower.look()
+
+    assert await watcher(db, clock).check_due() == 1
+
+
 async def test_a_clock_that_is_days_ahead_ends_no_watch_while_the_chain_says_what_time_it_is(
     db: Database, clock: FakeClock
 ) -> None:
