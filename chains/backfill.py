@@ -158,6 +158,7 @@ class Backfill:
         unread_range = next((unread_range for unread_range in self._ranges if unread_range.next_at <= now), None)
         if unread_range is None:
             return None
+        asked = (unread_range.after, unread_range.destinations)
         try:
             page = await read(unread_range)
         except ChainError as exc:
@@ -165,7 +166,8 @@ class Backfill:
             log.debug("[%s] %s: still not: %s", self._name, self._sentence(unread_range), exc)
             unread_range.next_at = now + (RETRY_PRUNED_S if isinstance(exc, ChainMisconfigured) else RETRY_S)
             return None
-        unread_range.told = Told(page.cursor.position, beside)
+        if asked == (unread_range.after, unread_range.destinations):  # else another range became part of it meanwhile
+            unread_range.told = Told(page.cursor.position, beside)
         return page
 
     def problems(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from chains.backfill import Backfill, Pruned, UnreadRange, along_with, gap_reason, read_as_far_back
+from chains.backfill import Backfill, Pruned, ReadFrom, UnreadRange, along_with, gap_reason, read_as_far_back
 from chains.errors import ChainError
 from chains.rpc.endpoint import Endpoint
 from chains.rpc.endpoint_pool import EndpointPool
@@ -55,24 +55,29 @@ class TransferScan:
     async def _read(self, read: Callable[..., Awaitable[Found]]) -> tuple[Found, Pruned | None]:
         """Read from one endpoint, and what it cannot tell from another one."""
         asked: list[Endpoint] = []
+        found, gap = await read_as_far_back(self._pool, ROUTE, _noting(asked, read))
+        return await self._joined(found, read, asked), gap
 
-        async def first(endpoint: Endpoint, *, gap: Pruned | None = None) -> Found:
-            found = await read(endpoint, gap=gap)
-            asked.append(endpoint)
+    async def _joined(self, found: Found, read: Callable[..., Awaitable[Found]], asked: Sequence[Endpoint]) -> Found:
+        if not (found.unreadable or found.skipped) or len(self._pool.endpoints) == 1:
+            return found
+        try:
+            return found.joined(await self._pool.call(ROUTE, read, avoiding=asked))
+        except ChainError:  # the rest was read, and what is missing is named
             return found
 
-        found, gap = await read_as_far_back(self._pool, ROUTE, first)
-        if not (found.unreadable or found.skipped) or len(self._pool.endpoints) == 1:
-            return found, gap
-        try:
-            return found.joined(await self._pool.call(ROUTE, read, avoiding=asked)), gap
-        except ChainError:  # the rest was read, and what is missing is named
-            return found, gap
-
     async def _missing(self, unread_range: UnreadRange, *, newest: int) -> ScanPage:
-        until, owners = min(unread_range.until, newest), sorted(unread_range.destinations)
-        read = partial(self._since, owners=owners, after=unread_range.after, reread_s=0, until=until)
-        return self._page(await self._pool.call(ROUTE, read))
+        after, until = unread_range.after, min(unread_range.until, newest)
+        owners, asked = sorted(unread_range.destinations), list[Endpoint]()
+        read = partial(self._since, owners=owners, after=after, reread_s=0, until=until)
+        found = await self._joined(await self._pool.call(ROUTE, _noting(asked, read)), read, asked)
+        self._unreadable.found_late(found)
+        if found.skipped:  # the others go on without them
+            owner, why = next(iter(found.skipped.items()))
+            self._unread.note(
+                after, found.until, frozenset(found.skipped), f"transfers to {owner} cannot be read: {why}"
+            )
+        return self._page(found)
 
     async def _since(
         self,
@@ -92,6 +97,17 @@ class TransferScan:
             until=until,
             whole_from=after if gap is None else None,
         )
+
+
+def _noting(asked: list[Endpoint], read: Callable[..., Awaitable[Found]]) -> ReadFrom[Found]:
+    """Return what reads, and notes which endpoint told it."""
+
+    async def noted(endpoint: Endpoint, *, gap: Pruned | None = None) -> Found:
+        found = await read(endpoint, gap=gap)
+        asked.append(endpoint)
+        return found
+
+    return noted
 
 
 def moved(rows: Sequence[Row], chain_id: int) -> list[Transfer]:

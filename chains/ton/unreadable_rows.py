@@ -16,12 +16,16 @@ class UnreadableRows:
 
     def found(self, found: Found) -> None:
         """Note what a page lacks, and forget what it no longer lacks."""
+        self.found_late(found)
+        self._owners = dict(list(found.skipped.items())[:MAX_NAMED])
+
+    def found_late(self, found: Found) -> None:
+        """Note which rows cannot be read of a time that no endpoint had told before."""
         for row in found.rows:
             self._rows.pop(row.tx_hash, None)
         self._rows |= found.unreadable
         while len(self._rows) > MAX_NAMED:
             del self._rows[next(iter(self._rows))]
-        self._owners = dict(list(found.skipped.items())[:MAX_NAMED])
 
     def problems(self) -> tuple[str, ...]:
         """Return a sentence for each."""

@@ -10,12 +10,14 @@ import pytest
 
 from chains.backfill import MAX_SPANS, RETRY_PRUNED_S, RETRY_S, SHOWN_S, Backfill
 from chains.errors import ChainError, ChainMisconfigured, ChainUnavailable
+from chains.ton.toncenter.address_batches import REFUSALS_TO_SKIP
 from chains.types import Cursor, Rail, ScanPage, Targets, VerificationOutcome
 from devnet.receiver import receiver
 from devnet.tron.ledger import USDT, TronLedger, account
 from devnet.tron.node import TronNode
 from devnet.tron.trongrid import TronGrid
-from tests.chains.ton_world import OWNER
+from tests.chains.ton_world import OTHER, OWNER
+from tests.chains.ton_world import scan as scan_ton
 from tests.chains.tron_world import SHOP, scan_all, scan_page
 from tests.e2e import tron_shop
 from tests.e2e.tron_shop import fresh_address
@@ -432,6 +434,59 @@ async def test_what_a_ton_index_lacked_is_read_when_another_is_back(ton):
         assert len(adapter.condition().problems) == 1
     ton.ledger.advance(5)
     await adapter.scan(Rail.DIRECT, targets, late.cursor, await adapter.head(), reread_s=60)
+    assert adapter.condition().problems == ()
+
+
+async def read_late(ton, *owners):
+    """Return an adapter and where its scan goes on; the second of its indexes can tell what none could before."""
+    first, second = await ton.center(), await ton.center()
+    adapter = await ton.adapter(first, second)
+    ton.ledger.advance(3_600)
+    young(ton, first)
+    for _ in range(5):
+        ton.ledger.advance(100)
+    fault = second.fail(status=500)
+    page = await scan_ton(adapter, *owners)
+    assert (page.transfers, len(adapter.condition().problems)) == ([], 1)
+    fault.times = 0
+    return adapter, second, page.cursor.position
+
+
+async def go_on(ton, adapter, after, *owners):
+    ton.now.seconds += RETRY_S + 60
+    ton.ledger.advance(5)
+    return await scan_ton(adapter, *owners, after=after)
+
+
+async def test_a_row_that_cannot_be_read_late_either_is_named(ton):
+    strange, mine = ton.ledger.pay(OWNER), ton.ledger.pay(OWNER)
+    adapter, second, after = await read_late(ton, OWNER)
+    second.spoilt_rows[strange.tx_hash] = {"amount": "0x5"}
+    page = await go_on(ton, adapter, after, OWNER)
+    assert [transfer.tx_hash for transfer in page.transfers] == [mine.tx_hash]
+    await go_on(ton, adapter, page.cursor.position, OWNER)
+    (problem,) = adapter.condition().problems
+    assert strange.tx_hash in problem
+
+
+async def test_an_address_that_cannot_be_read_late_either_is_asked_about_again(ton):
+    """It was taken for read with the others, and nothing said that it was not."""
+    theirs, mine = ton.ledger.pay(OTHER), ton.ledger.pay(OWNER)
+    adapter, second, after = await read_late(ton, OWNER, OTHER)
+    second.unreadable_owners = {OTHER}
+    found = set()
+    for _ in range(2 * REFUSALS_TO_SKIP):
+        page = await go_on(ton, adapter, after, OWNER, OTHER)
+        found |= {transfer.tx_hash for transfer in page.transfers}
+        after = page.cursor.position
+    assert found == {mine.tx_hash}
+    assert any("was not read" in problem and OTHER in problem for problem in adapter.condition().problems)
+    second.unreadable_owners = set()
+    for _ in range(2):
+        page = await go_on(ton, adapter, after, OWNER, OTHER)
+        found |= {transfer.tx_hash for transfer in page.transfers}
+        after = page.cursor.position
+    assert found == {mine.tx_hash, theirs.tx_hash}
     assert adapter.condition().problems == ()
 
 

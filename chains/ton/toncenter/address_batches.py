@@ -84,7 +84,8 @@ class AddressBatches:
                 size, refused = limit.refused(refused), None
             limit.served(len(batch))
             served = True
-            self._refused = {key: times for key, times in self._refused.items() if key[1] not in batch}
+            for address in batch:
+                self._refused.pop((endpoint, address), None)
             answers.append(answer)
             rest = rest[len(batch) :]
         if skipped and not answers:
