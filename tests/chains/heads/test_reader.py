@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chains.errors import ChainProtocolError, ChainUnavailable
+from chains.errors import ChainProtocolError, ChainUnavailable, ProvenLie
 from chains.heads.head_track import HeadTrack, ObservedHead
 from chains.heads.plausibility import MAX_JUMP_BLOCKS, AcceptedHead, implausibility
 from chains.heads.reader import COMPARE_INTERVAL_S, HeadReader
@@ -370,6 +370,28 @@ async def test_two_that_do_not_agree_on_the_future_outweigh_nothing(world):
     world.open(Node(world), Node(world, branch="b"))
     with pytest.raises(ChainUnavailable, match="either this host's clock"):
         await world.poll()
+
+
+async def test_one_that_was_proven_to_lie_bears_nobody_out_and_all_that_is_suspected_is_said(world):
+    """What it shows may be made up: nothing is read by it, and operators see the clock, the endpoint and the liar."""
+    world.host_off_s = -180
+    reader = world.open(Node(world), Node(world))
+    liar, honest = reader._pool.endpoints
+    with pytest.raises(ProvenLie):
+        await reader._pool.call_one(liar, "head", _lie)
+
+    with pytest.raises(ChainUnavailable, match=r"either this host's clock or the endpoint is wrong: 2\.example"):
+        await world.poll()
+    assert reader.condition().problems == (reader.health.fault,)
+    assert states(reader) == ["lying", "lying"]
+    world.host_off_s = 0
+    await world.poll()
+    assert (reader.condition().problems, states(reader)) == ((), ["lying", "ok"])
+    assert honest is reader._pool.preferred
+
+
+async def _lie(_endpoint):
+    raise ProvenLie("made up")
 
 
 # --- heads that several hold ---------------------------------------------------------------------
