@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
@@ -25,11 +24,16 @@ from scanner.page_result import PageResult, count_strays, count_transfer, log_re
 from scanner.reading.folding import (
     Folded,
     Judged,
+    Paid,
     StrayKey,
     by_stray_key,
     fold_owned,
+    kind_of,
+    member,
+    moved_behind,
     plain_kind,
     rail_of,
+    unpack,
 )
 from scanner.settlement import queue_reorg_events, reallocate
 from scanner.store import checkpoints, folds, intents, transfers
@@ -68,11 +72,9 @@ async def record_page(
         await transfers.take_over(tx, folded, known)
     await transfers.add_many(tx, folded.rows, now=now)
     await transfers.grow_many(tx, folded.grown.values())
-    new = folds.unheld(held, judgement.strays, now=now)
-    doubled = await _doubled(tx, chain_id, held, found, new)
     # Left out before it is stored: blocks are read again, and each time it would be counted and taken off.
-    await _record_strays(tx, chain_id, held, [each for each in new if each[0] not in doubled], recorded, now=now)
-    await folds.take_off(tx, chain_id, held, [held[key] for key in doubled if key in held], now=now)
+    strays = await _without_what_moved_behind(tx, chain_id, held, found, judgement.strays, known, now=now)
+    await _record_strays(tx, chain_id, held, folds.unheld(held, strays, now=now), recorded, now=now)
     log_rest(recorded, chain_id)
     await queue_reorg_events(tx, known.orphans, recorded, now=now)
     touched = {each.intent_id for each in folded.rows} | {intent_id for _, intent_id, _ in folded.grown}
@@ -132,33 +134,82 @@ def _count(recorded: PageResult, folded: Folded, known: Known) -> None:
         recorded.rejected[Reason(place[2])] += row.times - known.worthless[place].times
 
 
-async def _doubled(
-    tx: Tx, chain_id: int, held: folds.Held, found: Collection[Transfer], new: Sequence[folds.New]
-) -> dict[StrayKey, int]:
+async def _without_what_moved_behind(
+    tx: Tx,
+    chain_id: int,
+    held: folds.Held,
+    found: Collection[Transfer],
+    strays: Sequence[Transfer],
+    known: Known,
+    *,
+    now: int,
+) -> Sequence[Transfer]:
     """
-    Return which plain transfers of nobody's are the token's side of a payment through the proxy.
+    Leave out, and take off, which plain transfers of nobody's are the token's side of a payment through the proxy.
 
     That payment is stored by itself, and whoever reads both would count one sum of money twice. They may
-    come in either order: the rails are read apart. A token that keeps a fee moves less than the event says.
-    `held` is what these blocks brought before this page, `new` what it adds of nobody's.
+    come in either order: the rails are read apart. `held` is what these blocks brought before this page.
     """
-    plain: Counter[StrayKey] = Counter()
-    for key, _, group in new:
-        if rail_of(key[1]) is Rail.DIRECT:
-            plain[key] += group.amount
-    if held:
-        hashes = {transfer.tx_hash for transfer in found}
-        for key, part in held.items():
-            if key[0] in hashes and rail_of(key[1]) is Rail.DIRECT:
-                plain[key] += part.amount
-    if not plain:
+    plain = [transfer for transfer in strays if transfer.reference is None]
+    shown = {transfer.tx_hash for transfer in found} if held else set()
+    listed = {key for key in held if key[0] in shown and rail_of(key[1]) is Rail.DIRECT}
+    if not plain and not listed:
+        return strays
+    hashes = {transfer.tx_hash for transfer in plain} | {tx_hash for tx_hash, _ in listed}
+    paid = await transfers.proxied(tx, chain_id, hashes)
+    payments = [each for each in found if each.reference is not None and each.tx_hash in hashes]
+    new = _add_nobodys(paid, held, payments, strays, known, hashes)
+    # Most are in no transaction of a payment; nothing at all is behind nothing.
+    looked_at = {tx_hash for tx_hash, _ in paid} | {transfer.tx_hash for transfer in plain if transfer.amount == 0}
+    by_key = by_stray_key(transfer for transfer in plain if transfer.tx_hash in looked_at)
+    behind: list[Transfer] = []
+    for key, theirs in by_key.items():
+        behind += moved_behind(theirs, paid.get(key, ()), listed=_members(held, key), new=key in new)
+    await folds.claim(tx, chain_id, held, by_stray_key(behind), now=now)
+    # Which of them are behind which is told by the page that shows them; of all together it is clear at once.
+    gone = [held[key] for key in listed - by_key.keys() if held[key].amount <= new.get(key, -1)]
+    await folds.take_off(tx, chain_id, held, gone, now=now)
+    left_out = {(transfer.tx_hash, transfer.event_key) for transfer in behind}
+    return [each for each in strays if (each.tx_hash, each.event_key) not in left_out] if left_out else strays
+
+
+def _add_nobodys(
+    paid: dict[StrayKey, list[Paid]],
+    held: folds.Held,
+    payments: Sequence[Transfer],
+    strays: Sequence[Transfer],
+    known: Known,
+    hashes: Collection[str],
+) -> dict[StrayKey, int]:
+    """Add nobody's payments to what intents were `paid`; return how much of all a page tells for the first time."""
+    for (tx_hash, kind), part in held.items():
+        if tx_hash in hashes and rail_of(kind) is Rail.PROXY:
+            paid.setdefault((tx_hash, plain_kind(kind)), []).append(Paid(part.amount, part.times))
+    if not payments:
         return {}
-    through = await transfers.proxied(tx, chain_id, {tx_hash for tx_hash, _ in plain})
-    brought = [*((key, part.amount) for key, part in held.items()), *((key, group.amount) for key, _, group in new)]
-    for (tx_hash, kind), amount in brought:
-        if rail_of(kind) is Rail.PROXY:
-            through[tx_hash, plain_kind(kind)] += amount
-    return {key: amount for key, amount in plain.items() if amount <= through[key]}
+    nobodys = {(each.tx_hash, each.event_key) for each in strays if each.tx_hash in hashes}
+    worthless = {(tx_hash, each) for (tx_hash, *_), row in known.worthless.items() for each in row.set}
+    told: dict[StrayKey, frozenset[str]] = {}
+    new: dict[StrayKey, int] = {}
+    for transfer in {(each.tx_hash, each.event_key): each for each in payments}.values():
+        kind, name = kind_of(transfer), member(transfer.event_key)
+        mine = (transfer.tx_hash, kind)
+        if mine not in told:
+            told[mine] = _members(held, mine)
+        known_before = (transfer.tx_hash, transfer.event_key) in known.same or (transfer.tx_hash, name) in worthless
+        if known_before or name in told[mine]:
+            continue
+        key = (transfer.tx_hash, plain_kind(kind))
+        new[key] = new.get(key, 0) + transfer.amount
+        if (transfer.tx_hash, transfer.event_key) in nobodys:
+            paid.setdefault(key, []).append(Paid(transfer.amount))
+    return new
+
+
+def _members(held: folds.Held, key: StrayKey) -> frozenset[str]:
+    """Return which transfers of a transaction and kind are listed."""
+    part = held.get(key)
+    return frozenset() if part is None else unpack(part.members, part.event_key)
 
 
 async def _claim(tx: Tx, chain_id: int, held: folds.Held, owned: Iterable[Judged], *, now: int) -> None:

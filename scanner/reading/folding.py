@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import repeat
@@ -200,6 +201,37 @@ def rail_of(kind: str) -> Rail:
 def plain_kind(kind: str) -> str:
     """Return the kind of plain transfers of the same token to the same destination."""
     return f"{kind.rpartition('/')[0]}/{Rail.DIRECT}"
+
+
+class Paid(NamedTuple):
+    """What payments through the proxy moved in one transaction, of one token and to one destination."""
+
+    amount: int
+    times: int = 1
+
+
+def moved_behind(
+    plain: Iterable[Transfer], paid: Sequence[Paid], *, listed: frozenset[str], new: bool
+) -> list[Transfer]:
+    """
+    Return which plain transfers are the token's side of payments through the proxy, all of one transaction and kind.
+
+    One of just the amount of a payment is that payment. A token that keeps a fee moves less: what is left is behind
+    what is left of the payments if it is no more. What is `listed` already stays, unless a payment is `new`: another
+    reading may show a part of the transaction alone.
+    """
+    single = Counter(each.amount for each in paid if each.times == 1)
+    behind: list[Transfer] = []
+    rest: list[Transfer] = []
+    given = {transfer.event_key: transfer for transfer in plain}.values()
+    # Of several alike the one that is listed stays: another one at each reading would be told each time.
+    for transfer in sorted(given, key=lambda each: (member(each.event_key) in listed, order(each))):
+        is_one = single[transfer.amount] > 0
+        single[transfer.amount] -= is_one
+        (behind if is_one else rest).append(transfer)
+    left = sum(single.elements()) + sum(each.amount for each in paid if each.times > 1)
+    rest = rest if new else [transfer for transfer in rest if member(transfer.event_key) not in listed]
+    return [*behind, *rest] if sum(transfer.amount for transfer in rest) <= left else behind
 
 
 def fold_of(kind: str, transfer: Transfer, now: int) -> str:

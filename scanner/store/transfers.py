@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
@@ -272,7 +271,9 @@ async def reconcile(tx: Tx, chain_id: int, seen: Sequence[Transfer]) -> Known:
 
 
 _PROXIED = as_json_rows(
-    select(transfers.c.tx_hash, transfers.c.token, transfers.c.destination, transfers.c.amount).where(
+    select(
+        transfers.c.tx_hash, transfers.c.token, transfers.c.destination, transfers.c.amount, transfers.c.times
+    ).where(
         transfers.c.chain_id == bindparam("chain"),
         among(transfers.c.tx_hash, "hashes"),
         transfers.c.reference.is_not(None),
@@ -282,12 +283,15 @@ _PROXIED = as_json_rows(
 )
 
 
-async def proxied(tx: Tx, chain_id: int, hashes: Collection[str]) -> Counter[folding.StrayKey]:
-    """Return how much intents were paid through the proxy in these transactions, as plain transfers are keyed."""
-    moved: Counter[folding.StrayKey] = Counter()
-    for tx_hash, token, destination, amount in await fetch_json_rows(tx, _PROXIED, chain=chain_id, hashes=hashes):
-        moved[tx_hash, f"{Reason.UNKNOWN_REFERENCE}/{token}/{destination}/{Rail.DIRECT}"] += int(amount)
-    return moved
+async def proxied(tx: Tx, chain_id: int, hashes: Collection[str]) -> dict[folding.StrayKey, list[folding.Paid]]:
+    """Return what intents were paid through the proxy in these transactions, as plain transfers are keyed."""
+    paid: dict[folding.StrayKey, list[folding.Paid]] = {}
+    for tx_hash, token, destination, amount, times in await fetch_json_rows(
+        tx, _PROXIED, chain=chain_id, hashes=hashes
+    ):
+        kind = f"{Reason.UNKNOWN_REFERENCE}/{token}/{destination}/{Rail.DIRECT}"
+        paid.setdefault((tx_hash, kind), []).append(folding.Paid(int(amount), times))
+    return paid
 
 
 _PLACES = as_json_rows(

@@ -244,3 +244,76 @@ async def test_what_moves_behind_a_payment_and_was_read_before_it_is_taken_off(d
 
     assert [dict(each.rejected) for each in (before, behind, again)] == [{Reason.UNKNOWN_REFERENCE: 1}, {}, {}]
     assert (kinds, held) == ([None], {})
+
+
+@pytest.mark.parametrize("reference", ["an intent's", "nobody's"])
+@pytest.mark.parametrize("order", ["paid, plain", "plain, paid, plain", "both", "both, plain"])
+async def test_what_else_a_payments_transaction_sends_is_listed_alone(db: Database, reference: str, order: str) -> None:
+    """For a unit sent beside it the whole payment was listed as unapplied: money to be asked back that was counted."""
+    intent = an_intent()
+    paid = a_transfer(intent) if reference == "an intent's" else a_transfer(reference="0x" + "5a" * 32)
+    behind = paid._replace(event_key="1", log_index=1, reference=None)
+    more = behind._replace(event_key="2", log_index=2, amount=1)
+    pages = {"paid": [paid], "plain": [behind, more], "both": [paid, behind, more]}
+    async with db.write() as tx:
+        await intents.add_many(tx, [intent])
+    counted = []
+    for page in [*order.split(", "), "paid", "plain", "both", "paid"]:
+        async with db.write() as tx:
+            recorded = await ingest.record_page(tx, CHAIN, pages[page], now=NOW, late_ms=LATE_MS)
+            counted.append(sum(recorded.rejected.values()))
+
+    async with db.read() as tx:
+        rows = await tx.execute(
+            select(tables.transfers.c.times, tables.transfers.c.amount).where(tables.transfers.c.reference.is_(None))
+        )
+        assert [(row.times, int(row.amount)) for row in rows] == [(1, 1)]
+    assert counted[-4:] == [0, 0, 0, 0]
+
+
+async def test_what_a_token_with_a_fee_moves_behind_a_payment_is_not_listed_however_it_is_read(db: Database) -> None:
+    paid = a_transfer(an_intent())
+    behind = paid._replace(event_key="1", log_index=1, reference=None, amount=990)
+    async with db.write() as tx:
+        await intents.add_many(tx, [an_intent()])
+        for page in ([behind], [paid], [behind], [paid, behind]):
+            await ingest.record_page(tx, CHAIN, page, now=NOW, late_ms=LATE_MS)
+        assert (await tx.execute(select(tables.transfers.c.fold))).scalars().all() == [None]
+
+
+async def test_a_transaction_read_by_itself_takes_off_nothing_that_is_listed(db: Database) -> None:
+    """It tells of an address of a proxy intent only what is behind no payment."""
+    paid = a_transfer(an_intent())
+    behind = paid._replace(event_key="1", log_index=1, reference=None)
+    more = behind._replace(event_key="2", log_index=2, amount=700)
+    async with db.write() as tx:
+        await intents.add_many(tx, [an_intent()])
+        for page in ([paid], [behind, more], [paid, more]):
+            await ingest.record_page(tx, CHAIN, page, now=NOW, late_ms=LATE_MS)
+        held = await folds.parts_of(tx, CHAIN, [paid])
+    assert [(part.times, part.amount) for part in held.values()] == [(1, 700)]
+
+
+async def test_however_it_is_read_what_is_listed_is_what_moved_behind_no_payment(sqlite: Database) -> None:
+    async with sqlite.write() as tx:
+        await intents.add_many(tx, [an_intent()])
+    for seed in range(60):
+        choice = random.Random(seed)
+        one = a_transfer(an_intent(), tx_hash=a_hash("tx", seed), block_number=seed, block_hash=a_hash("b", seed))
+        logs = [
+            one._replace(event_key=str(number), log_index=number, amount=choice.choice([1, 5, 1000]), reference=None)
+            for number in range(choice.randint(1, 5))
+        ]
+        behind = logs[: choice.randint(0, 3)]
+        events = [log._replace(event_key=f"{log.event_key}-paid", reference=one.reference) for log in behind]
+        pages = [choice.choice([events, logs, events + logs]) for _ in range(choice.randint(0, 4))]
+        counted = []
+        for page in [*pages, events, logs, events, logs]:
+            async with sqlite.write() as tx:
+                shown = choice.sample(page, len(page))
+                recorded = await ingest.record_page(tx, CHAIN, shown, now=NOW, late_ms=LATE_MS)
+                counted.append(recorded.rejected[Reason.UNKNOWN_REFERENCE])
+        async with sqlite.read() as tx:
+            listed = [(part.times, part.amount) for part in (await folds.parts_of(tx, CHAIN, [one])).values()]
+        rest = [log.amount for log in logs[len(behind) :]]
+        assert (listed, counted[-2:]) == ([(len(rest), sum(rest))] if rest else [], [0, 0]), seed
