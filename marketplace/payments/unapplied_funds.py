@@ -22,6 +22,7 @@ DOUBLE_CREDIT = "transfer_credited_elsewhere"
 PARTIAL = "partial_payment"
 LATE = "late_payment"
 GONE = "reorged"  # of what was credited: another story of the same transfer
+UNREAD = "unread_transactions"  # named by a hosted provider, beyond what is kept
 # What was held for these reasons is other money than the payment's own, and no part of its sums.
 OTHER_MONEY = frozenset({Reason.WRONG_TOKEN, Reason.WRONG_ASSET, Reason.WRONG_RECIPIENT, DOUBLE_CREDIT})
 # Nothing was judged of what is held for these: what was said of it cannot be.
@@ -114,6 +115,23 @@ async def _note(
     )
     if new:
         await announce_unapplied(work, payment, reason)
+
+
+async def record_unread(work: UnitOfWork, payment: Payment, detail: str) -> None:
+    """Write down once that transactions were named of a payment that nobody here looks at: they may be money."""
+    new = await inbox.add_recovery(
+        work.tx,
+        payment_id=payment.id,
+        reason=UNREAD,
+        amount=None,
+        token=None,
+        tx_hash=None,
+        evidence={"provider": payment.provider, "reason": UNREAD, "detail": detail},
+        dedupe_key=f"unread:{payment.id}",
+        now=work.now,
+    )
+    if new:
+        await announce_unapplied(work, payment, UNREAD)
 
 
 async def set_aside(work: UnitOfWork, payment: Payment, part: SetAside, document: Mapping[str, Any]) -> None:

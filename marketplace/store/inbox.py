@@ -86,6 +86,12 @@ async def is_kept(tx: Tx, event_id: str) -> bool:
     return (await tx.execute(found)).first() is not None
 
 
+async def number_of(tx: Tx, payment_id: str) -> int:
+    """Return how many webhooks of a payment are kept."""
+    mine = select(func.count()).select_from(webhook_inbox).where(webhook_inbox.c.payment_id == payment_id)
+    return int((await tx.execute(mine)).scalar_one())
+
+
 async def set_outcome(tx: Tx, event_id: str, outcome: str) -> None:
     """Note what a webhook came to."""
     await tx.execute(update(webhook_inbox).where(webhook_inbox.c.event_id == event_id).values(outcome=outcome))

@@ -15,6 +15,7 @@ from marketplace.store.rows import many
 from marketplace.store.tables import payments, told_transactions
 
 CHUNK = 400  # of a list in one statement
+MAX_NAMED = 20_000  # of one payment: about what one answer of a provider holds
 
 _t = told_transactions.c
 
@@ -34,12 +35,20 @@ class ToldTransaction:
     settled_at: int | None = None
 
 
-async def add(tx: Tx, payment_id: str, tx_hashes: Iterable[str], now: int) -> None:
-    """Keep hashes, each once."""
+async def add(tx: Tx, payment_id: str, tx_hashes: Iterable[str], now: int) -> bool:
+    """
+    Keep hashes, each once; False when some were left, since of one payment so many are kept and no more.
+
+    Ask it under the lock of the payment: of two at once each would see room for all of its own.
+    """
+    known = set((await tx.execute(select(_t.tx_hash).where(_t.payment_id == payment_id))).scalars())
+    new = [each for each in dict.fromkeys(tx_hashes) if each not in known]
+    kept = new[: max(0, MAX_NAMED - len(known))]
     # In one order: of two looks at a payment each would wait for what the other has named.
-    rows = [{"payment_id": payment_id, "tx_hash": each, "told_at": now} for each in sorted(set(tx_hashes))]
+    rows = [{"payment_id": payment_id, "tx_hash": each, "told_at": now} for each in sorted(kept)]
     if rows:
         await tx.execute(upsert(told_transactions).on_conflict_do_nothing(), rows)
+    return len(kept) == len(new)
 
 
 async def of_payment(tx: Tx, payment_id: str) -> list[ToldTransaction]:

@@ -24,13 +24,18 @@ def test_what_waits_longest_is_looked_at_first_in_whatever_order_it_is_told() ->
 
 
 class Rows:
-    """Takes what is written."""
+    """Takes what is written, and holds nothing."""
 
     def __init__(self) -> None:
         self.written: list[list[dict[str, Any]]] = []
 
-    async def execute(self, _: object, rows: list[dict[str, Any]]) -> None:
-        self.written.append(rows)
+    async def execute(self, _: object, rows: list[dict[str, Any]] | None = None) -> Rows:
+        if rows is not None:
+            self.written.append(rows)
+        return self
+
+    def scalars(self) -> list[str]:
+        return []
 
 
 async def test_rows_are_written_in_one_order_however_they_are_named() -> None:

@@ -13,8 +13,9 @@ import pytest
 
 from devnet.hosted.request_network import RequestNetworkServer
 from devnet.hosted.shkeeper import ShkeeperServer
-from marketplace.payments.hosted import hosted_provider, upstream
+from marketplace.payments.hosted import hosted_provider, upstream, webhook_receiver
 from marketplace.payments.hosted.request_network import destination_id
+from marketplace.store import told_transactions
 from protocol.wire import Moment
 from tests.harness import USDC, USDT, FakeClock
 from tests.marketplace.accepted_purchase import TEN, AcceptedPurchase, accept_purchase
@@ -659,6 +660,85 @@ async def test_more_names_than_are_read_are_for_a_person_unless_enough_is_seen(
     await deal.send({**body, "transactions": [{"txid": paid}]})
 
     assert deal.state() == ("completed", "funded", None)
+
+
+def named(deal: HostedPurchase, tx: str) -> dict[str, Any]:
+    """Return a webhook that names one transaction, of which the provider's own list knows nothing."""
+    body = deal.told(nowhere(), "0")
+    if deal.provider == "shkeeper":
+        deal.shkeeper.invoice(deal.payment_id).txs.clear()
+        return {**body, "transactions": [{"txid": tx}]}
+    deal.request_network.of(deal.payment_id)["txHash"] = None
+    return {**body, "txHash": tx}
+
+
+def kept(deal: HostedPurchase, table: str) -> int:
+    with deal.purchase.market.opened() as store:
+        sql = f"SELECT count(*) FROM {table} WHERE payment_id = ?"  # noqa: S608 - tables of ours
+        ((found,),) = store.execute(sql, [deal.payment_id]).fetchall()
+    return int(found)
+
+
+@both
+@pytest.mark.parametrize("over", [False, True])
+async def test_more_names_than_are_kept_are_told_once_and_what_was_seen_stays(
+    deal: HostedPurchase, monkeypatch: pytest.MonkeyPatch, over: bool
+) -> None:
+    """Whoever has a provider's key names as many as they like, in one webhook after another."""
+    monkeypatch.setattr(told_transactions, "MAX_NAMED", 5)
+    await deal.open()
+    if over:
+        await deal.purchase.buyer.ok("POST", f"/api/payment/{deal.payment_id}/cancel")
+    known = deal.on_chain(4 * ONE)
+    strange = [nowhere() for _ in range(10)]
+    for tx in (known, *strange):
+        assert (await deal.send(named(deal, tx)))[0] < 300
+    await sweep_twice(deal)
+
+    money = [("late_payment", str(4 * ONE))] if over else []
+    assert sorted(deal.recoveries(), key=str) == [*money, ("unread_transactions", None)]
+    assert (kept(deal, "told_transactions"), deal.told_admins().count("payment_recovery")) == (5, 1)
+    if not over:
+        assert deal.state() == ("processing", "partial", "broken_answer")
+        deal.on_chain(6 * ONE, tx=strange[0])
+        await sweep_twice(deal)
+        assert deal.state() == FUNDED_STATE
+
+
+@pytest.mark.long
+async def test_a_long_list_is_kept_up_to_the_bound(deal: HostedPurchase, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(told_transactions, "MAX_NAMED", 5)
+    await deal.open()
+    for _ in range(3):
+        deal.shkeeper.invoice(deal.payment_id).txs.clear()
+        for _ in range(4):
+            deal.told(nowhere(), "0")
+        deal.purchase.clock.advance(61)
+        await deal.sweep()
+
+    assert kept(deal, "told_transactions") == 5
+    assert deal.recoveries() == [("unread_transactions", None)]
+
+
+@both
+async def test_of_more_webhooks_than_are_kept_only_what_they_name_is(
+    deal: HostedPurchase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook_receiver, "MAX_KEPT", 3)
+    await deal.open()
+    bodies = [named(deal, deal.on_chain(ONE)) for _ in range(10)]
+    for body in bodies[:8]:
+        assert (await deal.send(body))[0] < 300
+    assert kept(deal, "webhook_inbox") == 3
+    assert (await deal.send(bodies[0]))[1]["data"]["outcome"] == "duplicate"
+
+    deal.purchase.scanner.down = True
+    assert [(await deal.send(body))[0] for body in bodies[8:]] == [503, 503]
+    deal.purchase.scanner.down = False
+    await sweep_twice(deal)
+
+    assert kept(deal, "webhook_inbox") == 3
+    assert (deal.state(), deal.purchase.entries()) == (FUNDED_STATE, FUNDED)
 
 
 async def test_a_transaction_of_another_chain_is_for_a_person(deal: HostedPurchase) -> None:

@@ -19,6 +19,7 @@ from clients.python.amn_scanner_client import (
 )
 from marketplace.catalog import Catalog, Chain
 from marketplace.model import Payment
+from marketplace.payments import unapplied_funds
 from marketplace.payments.hosted.evidence import about, evidence_of, is_settled
 from marketplace.payments.hosted.upstream import Created, HostedWebhook, LongAnswer, Upstream
 from marketplace.payments.inspecting import inspect
@@ -34,9 +35,9 @@ from marketplace.payments.providers import (
 )
 from marketplace.payments.spelling import normal_tx_hash
 from marketplace.risk.policy import Reason
-from marketplace.store import addresses, payments, told_transactions
+from marketplace.store import addresses, locks, payments, told_transactions
 from marketplace.store.told_transactions import ToldTransaction
-from marketplace.unit_of_work import UnitOfWorkFactory
+from marketplace.unit_of_work import UnitOfWork, UnitOfWorkFactory
 from protocol import codec
 from protocol.answers import InspectedTransaction
 
@@ -130,6 +131,8 @@ class HostedProvider:
 
     def _raise_first(self, payment: Payment, look: _Look) -> None:
         """Raise what a person has to see, or else why nobody knows now."""
+        if len(look.told) >= told_transactions.MAX_NAMED:
+            raise BrokenList(f"{payment.provider} names {len(look.told)} transactions or more, and no more are kept")
         for each in look.told:
             if each.settled_at is not None and each.seen is None:
                 name = self._chain(payment).name
@@ -159,10 +162,17 @@ class HostedProvider:
         had = {each.tx_hash for each in known}
         new = [each for each in named if each not in had]
         if new:
-            async with self._units.begin(None) as work:
-                await told_transactions.add(work.tx, payment.id, new, work.now)
+            async with self._units.begin(locks.request_of_payment(payment.id)) as work:
+                await self.keep(work, payment, new)
             known = await self._known(payment)
         return _Look(known, [])
+
+    async def keep(self, work: UnitOfWork, payment: Payment, named: Sequence[str]) -> None:
+        """Keep what was named of a payment, to be looked at; a person is told once of what is left out."""
+        if not await told_transactions.add(work.tx, payment.id, named, work.now):
+            why = f"{payment.provider} names more than the {told_transactions.MAX_NAMED} transactions that are kept"
+            log.warning("[%s] %s: %s", payment.provider, payment.id, why)
+            await unapplied_funds.record_unread(work, payment, why)
 
     async def _known(self, payment: Payment) -> list[ToldTransaction]:
         async with self._units.db.read() as tx:

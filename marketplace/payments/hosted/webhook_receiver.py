@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 TEST = "test"
 HELD, LATE = "held", "late"
 MAX_EVENTS = 400  # of one payment that one look answers
+MAX_KEPT = 1_000  # of one payment; whoever pays, and whoever has the key, chooses how many come
 
 
 class HostedWebhookReceiver:
@@ -107,13 +108,20 @@ class HostedWebhookReceiver:
     async def _keep(
         self, hosted: HostedProvider, payment: Payment, told: HostedWebhook, event_id: str, raw: bytes
     ) -> bool:
-        """Keep a webhook with what it names, unread; False when it was had, and followed up."""
+        """
+        Keep a webhook with what it names, unread; False when it was had, and followed up.
+
+        Of very many only what they name is kept: that is what is looked at, again and again until it is settled.
+        """
         async with self._units.begin(locks.request_of_payment(payment.id)) as work:
-            named = {"event_id": event_id, "event_type": told.event_type, "payment_id": payment.id}
-            if not await inbox.add(work.tx, **named, body=raw.decode("utf-8", "replace"), now=work.now):
+            if await inbox.is_kept(work.tx, event_id):
                 return False
-            hashes = [hosted.spelt(payment, each) for each in told.tx_hashes]
-            await told_transactions.add(work.tx, payment.id, hashes, work.now)
+            if await inbox.number_of(work.tx, payment.id) < MAX_KEPT:
+                named = {"event_id": event_id, "event_type": told.event_type, "payment_id": payment.id}
+                await inbox.add(work.tx, **named, body=raw.decode("utf-8", "replace"), now=work.now)
+            else:
+                log.warning("[%s] %s: more webhooks than are kept", payment.provider, payment.id)
+            await hosted.keep(work, payment, [hosted.spelt(payment, each) for each in told.tx_hashes])
             await inbox.set_outcome(work.tx, event_id, inbox.UNREAD)
             return True
 
