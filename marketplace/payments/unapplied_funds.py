@@ -117,6 +117,27 @@ async def _note(
         await announce_unapplied(work, payment, reason)
 
 
+async def record_other(work: UnitOfWork, payment: Payment, observed: PaymentObservation) -> None:
+    """Write down another token that came with one transaction, unless it was held for it and listed when that ended."""
+    tx_hash, token = observed.tx_hash or "", observed.evidence.token
+    listed = await inbox.recoveries_of(work.tx, payment.id, tx_hash)
+    if any(row.reason == Reason.WRONG_TOKEN and row.token_address == token for row in listed):
+        return
+    new = await inbox.add_recovery(
+        work.tx,
+        payment_id=payment.id,
+        reason=Reason.WRONG_TOKEN,
+        amount=observed.received,
+        token=token,
+        tx_hash=tx_hash,
+        evidence={**observed.document, "reason": Reason.WRONG_TOKEN},
+        dedupe_key=f"other:{payment.id}:{tx_hash}:{token}",
+        now=work.now,
+    )
+    if new:
+        await announce_wrong_token(work, payment, Reason.WRONG_TOKEN)
+
+
 async def record_unread(work: UnitOfWork, payment: Payment, detail: str) -> None:
     """Write down once that transactions were named of a payment that nobody here looks at: they may be money."""
     new = await inbox.add_recovery(
@@ -237,6 +258,13 @@ async def announce_unapplied(work: UnitOfWork, payment: Payment, reason: str) ->
     await work.notify_of_payment_seldom(admins, payment, "payment_recovery", title, key=key)
 
 
+async def announce_wrong_token(work: UnitOfWork, payment: Payment, reason: str) -> None:
+    """Tell the admins, and the buyer, who may have sent what nobody asked for."""
+    await announce_unapplied(work, payment, reason)
+    title = f"Payment {payment.ref}: another token arrived"
+    await work.notify_of_payment_seldom([payment.buyer_id], payment, "payment-wrong-token", title)
+
+
 async def record_unapplied(work: UnitOfWork, payment: Payment, event: IntentEvent, evidence: Mapping[str, Any]) -> None:
     """Write it down; it is somebody's all the same."""
     reason = _reason(event)
@@ -253,12 +281,10 @@ async def record_unapplied(work: UnitOfWork, payment: Payment, event: IntentEven
         dedupe_key=f"{inbox.TOLD}:{event.event_id}",
         now=work.now,
     )
-    if not new:
-        return
-    await announce_unapplied(work, payment, reason)
-    if reason in {Reason.WRONG_TOKEN, Reason.WRONG_ASSET}:
-        title = f"Payment {payment.ref}: another token arrived"
-        await work.notify_of_payment_seldom([payment.buyer_id], payment, "payment-wrong-token", title)
+    if new and reason in {Reason.WRONG_TOKEN, Reason.WRONG_ASSET}:
+        await announce_wrong_token(work, payment, reason)
+    elif new:
+        await announce_unapplied(work, payment, reason)
 
 
 def add_up(found: Iterable[Transfer], reason: str | None) -> tuple[Rest, ...]:

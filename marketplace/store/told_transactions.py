@@ -18,6 +18,7 @@ CHUNK = 400  # of a list in one statement
 MAX_NAMED = 20_000  # of one payment: about what one answer of a provider holds
 
 _t = told_transactions.c
+_SHOWN = select(_t.tx_hash, _t.told_at, _t.looked_at, _t.seen, _t.settled_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,8 @@ async def add(tx: Tx, payment_id: str, tx_hashes: Iterable[str], now: int) -> bo
 
 async def of_payment(tx: Tx, payment_id: str) -> list[ToldTransaction]:
     """Return what was told of a payment, oldest first."""
-    found = select(_t.tx_hash, _t.told_at, _t.looked_at, _t.seen, _t.settled_at).where(_t.payment_id == payment_id)
-    return await many(tx, found.order_by(_t.told_at, _t.tx_hash), ToldTransaction)
+    mine = _SHOWN.where(_t.payment_id == payment_id)
+    return await many(tx, mine.order_by(_t.told_at, _t.tx_hash), ToldTransaction)
 
 
 async def set_seen(tx: Tx, payment_id: str, looked: Iterable[ToldTransaction]) -> None:
@@ -70,10 +71,10 @@ async def set_seen(tx: Tx, payment_id: str, looked: Iterable[ToldTransaction]) -
         await tx.execute(noted, rows)
 
 
-async def settled_of(tx: Tx, payment_id: str, limit: int) -> list[str]:
+async def settled_of(tx: Tx, payment_id: str, limit: int) -> list[ToldTransaction]:
     """Return what is settled of a payment that is over and not written down yet."""
-    found = select(_t.tx_hash).where(_t.payment_id == payment_id, _t.settled_at.is_not(None), _t.done_at.is_(None))
-    return list((await tx.execute(found.order_by(_t.settled_at, _t.tx_hash).limit(limit))).scalars())
+    mine = (_t.payment_id == payment_id) & _t.settled_at.is_not(None) & _t.done_at.is_(None)
+    return await many(tx, _SHOWN.where(mine).order_by(_t.settled_at, _t.tx_hash).limit(limit), ToldTransaction)
 
 
 async def set_done(tx: Tx, payment_id: str, tx_hashes: Collection[str], now: int) -> None:

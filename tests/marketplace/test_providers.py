@@ -844,7 +844,61 @@ async def test_another_token_adds_nothing_to_a_part_that_was_listed(deal: Hosted
             del deal.purchase.scanner.transactions[97, part]
         await deal.send(deal.told(deal.on_chain(900 * ONE, token=USDC), "0", **more))
         await sweep_twice(deal)
-        assert deal.recoveries() == [("partial_payment", str(4 * ONE))]
+        mine = [each for each in deal.recoveries() if each[0] != "wrong_token"]
+        assert mine == [("partial_payment", str(4 * ONE))]
+
+
+@both
+@pytest.mark.parametrize("ended", ["cancelled", "expired", "completed"])
+async def test_another_token_that_comes_to_a_payment_that_is_over_is_listed_once(
+    deal: HostedPurchase, ended: str
+) -> None:
+    await deal.open()
+    if ended == "completed":
+        await deal.pay()
+    elif ended == "cancelled":
+        await deal.purchase.buyer.ok("POST", f"/api/payment/{deal.payment_id}/cancel")
+    else:
+        deal.purchase.clock.advance(25 * 3600)
+        await deal.sweep()
+    late = deal.on_chain(7 * ONE, token=USDC, depth=1, final=False)
+    assert (await deal.send(named(deal, late)))[0] < 300
+    await sweep_twice(deal)
+    assert deal.recoveries() == []  # it may be taken back
+
+    deal.on_chain(7 * ONE, token=USDC, tx=late)
+    await sweep_twice(deal)
+    await deal.send(named(deal, late))
+    await sweep_twice(deal)
+
+    assert deal.recoveries() == [("wrong_token", str(7 * ONE))]
+    assert deal.column("(SELECT token_address FROM recoveries r WHERE r.payment_id = payments.id)") == USDC
+    assert deal.told_admins() == ["payment_recovery"]
+
+
+@pytest.mark.long
+@both
+async def test_another_token_that_came_beside_what_paid_is_listed_once(deal: HostedPurchase) -> None:
+    """It was looked at while the payment was open, and what paid was enough."""
+    await deal.open()
+    aside = deal.on_chain(7 * ONE, token=USDC)
+    zero = deal.on_chain(0, token=USDC)
+    for tx in (zero, aside):
+        await deal.send(named(deal, tx))
+    assert deal.state()[2] == "wrong_token"
+    more = {"chainId": 97, "from": SENDER, "to": deal.address()}
+    tokens = [f"0x{number:040x}" for number in range(1, 41)]
+    strange = [{**more, "tokenAddress": each, "amountBaseUnits": "5"} for each in (*tokens, tokens[0])]
+    paid = deal.purchase.scanner.carries_out(
+        {**more, "tokenAddress": deal.column("token_address"), "amountBaseUnits": str(TEN)}, *strange
+    )
+    await deal.send(named(deal, paid))
+    assert deal.state() == FUNDED_STATE
+    await sweep_twice(deal)
+
+    assert deal.purchase.entries() == FUNDED
+    listed = [("wrong_token", str(7 * ONE)), ("wrong_token", "10"), *[("wrong_token", "5")] * 19]
+    assert deal.recoveries() == listed  # of the tokens of one transaction the first twenty
 
 
 OF_ANOTHER_CHAIN = "4a5e1e4baab89f3a32518a88c31bc87f618f76673e2cc77ab2127b7afdeda33bZZ"

@@ -15,6 +15,9 @@ from marketplace.risk.policy import Reason
 from marketplace.store.inbox import Credit
 from protocol import codec
 from protocol.answers import InspectedTransaction, InspectedTransfer
+from protocol.wire import MAX_UINT256, Units
+
+MAX_OTHERS = 20  # tokens that nobody asked for, of one transaction: whoever sends it chooses how many
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +60,9 @@ def evidence_of(
         return NothingSeen(Reason.TRANSFER_NOT_FOUND, expected=unseen)
     if counted:
         return InPart(_observed(payment, counted))
-    others = [
-        (each.token, each.amount, one.tx_hash)
-        for one in timely
-        if one.found and one.success is not False
-        for each in one.transfers
-        if catalog.same_address(payment.chain_id, each.destination, payment.paid_to)
-        and not catalog.same_address(payment.chain_id, each.token, payment.token_address)
-    ]
+    others = other_tokens(payment, chain, catalog, timely)
     if others:
-        return Seen(from_transactions(payment, (), confirmations=0, block=None, other=others[0]))
+        return Seen(others[0])
     if older and not timely:
         detail = f"{payment.provider} says {older[0].tx_hash} paid it, which happened before it was opened"
         return Contradicted(Reason.TRANSFER_NOT_FOUND, detail)
@@ -104,6 +100,39 @@ def _paying(payment: Payment, chain: Chain, catalog: Catalog, seen: Iterable[Ins
     return list(found.values())
 
 
+def other_tokens(
+    payment: Payment, chain: Chain, catalog: Catalog, seen: Iterable[InspectedTransaction]
+) -> list[PaymentObservation]:
+    """Return what came to a payment's address in tokens that nobody asked for, each of each transaction by itself."""
+    return [
+        from_transactions(
+            payment,
+            (),
+            confirmations=_confirmations(payment, chain, one),
+            block=one.block_number,
+            other=(each.token, each.amount, one.tx_hash),
+        )
+        for one in seen
+        if one.found and one.success is not False and not is_older(one, payment)
+        for each in _others(payment, catalog, one)
+    ]
+
+
+def _others(payment: Payment, catalog: Catalog, seen: InspectedTransaction) -> list[InspectedTransfer]:
+    """Return the other tokens that a transaction moved to the payment's address, all of each in one."""
+    same = catalog.same_address
+    found: dict[str, InspectedTransfer] = {}
+    for each in seen.transfers:
+        came = each.amount > 0 and not same(payment.chain_id, each.sender, each.destination)
+        to_it = came and same(payment.chain_id, each.destination, payment.paid_to)
+        if to_it and not same(payment.chain_id, each.token, payment.token_address):
+            known = found.get(each.token)
+            # A token says what it likes: two transfers may be more than there are numbers for.
+            amount = each.amount if known is None else Units(min(known.amount + each.amount, MAX_UINT256))
+            found[each.token] = codec.of(InspectedTransfer, known or each, amount=amount)
+    return list(found.values())
+
+
 def _pays(payment: Payment, catalog: Catalog, transfer: InspectedTransfer) -> bool:
     same = catalog.same_address
     return (
@@ -120,8 +149,8 @@ def about(payment: Payment, catalog: Catalog, seen: InspectedTransaction) -> Ins
     same = catalog.same_address
     to_it = [each for each in seen.transfers if same(payment.chain_id, each.destination, payment.paid_to)]
     paying = [each for each in to_it if same(payment.chain_id, each.token, payment.token_address)]
-    others = [each for each in to_it if not same(payment.chain_id, each.token, payment.token_address)]
-    return codec.of(InspectedTransaction, seen, transfers=(*paying, *others[:1]))
+    others = _others(payment, catalog, seen)
+    return codec.of(InspectedTransaction, seen, transfers=(*paying, *others[:MAX_OTHERS]))
 
 
 def is_settled(payment: Payment, chain: Chain, seen: InspectedTransaction) -> bool:

@@ -20,7 +20,7 @@ from clients.python.amn_scanner_client import (
 from marketplace.catalog import Catalog, Chain
 from marketplace.model import Payment
 from marketplace.payments import unapplied_funds
-from marketplace.payments.hosted.evidence import about, evidence_of, is_settled
+from marketplace.payments.hosted.evidence import about, evidence_of, is_settled, other_tokens
 from marketplace.payments.hosted.upstream import Created, HostedWebhook, LongAnswer, Upstream
 from marketplace.payments.inspecting import inspect
 from marketplace.payments.observation import BrokenList
@@ -44,7 +44,7 @@ from protocol.answers import InspectedTransaction
 log = logging.getLogger(__name__)
 
 MAX_LOOKED = 200  # transactions of one payment in one look; whoever pays chooses how many there are
-MAX_LISTED = 2_000  # of those that are settled, written down in one go
+MAX_LISTED = 500  # of those that are settled, written down in one go
 TOGETHER = 8
 MAX_FAILED = TOGETHER  # questions in one look that nobody answers, after which the others wait for the next one
 PATIENCE_MS = 3_600_000  # after which what was named and is nowhere is for a person
@@ -185,7 +185,7 @@ class HostedProvider:
             return []  # it made it and forgot it, or an empty store answers
         return [self.spelt(payment, each) for each in named]
 
-    async def late_of(self, payment: Payment) -> tuple[list[str], list[str]]:
+    async def late_of(self, payment: Payment) -> tuple[list[ToldTransaction], list[str]]:
         """
         Look at what was named of a payment that is over, and is not settled; what nobody can tell now waits.
 
@@ -195,6 +195,12 @@ class HostedProvider:
         gone = [each.tx_hash for each in look.told if each.settled_at is None and self._is_given_up(each)]
         async with self._units.db.read() as tx:
             return await told_transactions.settled_of(tx, payment.id, MAX_LISTED), gone
+
+    async def list_others(self, work: UnitOfWork, payment: Payment, settled: Sequence[ToldTransaction]) -> None:
+        """Write down what else than its own token came to a payment that is over."""
+        seen = [codec.read(InspectedTransaction, each.seen) for each in settled if each.seen is not None]
+        for observed in other_tokens(payment, self._chain(payment), self._catalog, seen):
+            await unapplied_funds.record_other(work, payment, observed)
 
     @staticmethod
     def _is_given_up(told: ToldTransaction) -> bool:

@@ -102,8 +102,10 @@ class HostedWebhookReceiver:
                 log.debug("[webhook] %s: %s", payment.id, exc)
                 continue
             # Only now: what was noted before it was looked at would be forgotten by a look that failed.
-            async with self._units.begin(None) as work:
-                await told_transactions.set_done(work.tx, payment.id, [*found, *gone], work.now)
+            async with self._units.begin(locks.request_of_payment(payment.id)) as work:
+                await self._hosted[payment.provider].list_others(work, payment, found)
+                done = [*(each.tx_hash for each in found), *gone]
+                await told_transactions.set_done(work.tx, payment.id, done, work.now)
 
     async def _keep(
         self, hosted: HostedProvider, payment: Payment, told: HostedWebhook, event_id: str, raw: bytes
