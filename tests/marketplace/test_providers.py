@@ -901,6 +901,114 @@ async def test_another_token_that_came_beside_what_paid_is_listed_once(deal: Hos
     assert deal.recoveries() == listed  # of the tokens of one transaction the first twenty
 
 
+DAY_S = 86_400
+
+
+async def asked_and_looked(deal: HostedPurchase, seconds: float) -> tuple[int, int]:
+    """Sweep after a while; return how often the provider was asked, and transactions were looked at."""
+    begun = len(deal.purchase.scanner.calls)
+    asked = deal.shkeeper.calls["invoices"] + deal.request_network.calls["request"]
+    deal.purchase.clock.advance(seconds)
+    await deal.sweep()
+    now = deal.shkeeper.calls["invoices"] + deal.request_network.calls["request"]
+    return now - asked, deal.purchase.scanner.calls[begun:].count(("POST", "/transactions/inspect"))
+
+
+@both
+async def test_what_is_on_no_chain_is_looked_for_more_and_more_seldom_for_a_week(deal: HostedPurchase) -> None:
+    await deal.open()
+    await deal.purchase.buyer.ok("POST", f"/api/payment/{deal.payment_id}/cancel")
+    late = nowhere()
+    await deal.send(named(deal, late))
+    for _ in range(6):
+        assert (await asked_and_looked(deal, 600))[1] == 1
+    looks = [(await asked_and_looked(deal, 3600))[1] for _ in range(23)]
+    later = [(await asked_and_looked(deal, DAY_S / 4))[1] for _ in range(4 * 8)]
+
+    assert (sum(looks), sum(later)) == (4, 7)
+    assert later[-4:] == [0] * 4  # it was given up
+
+    deal.on_chain(TEN, tx=late)
+    await sweep_twice(deal)
+    assert deal.recoveries() == []
+    await deal.send(named(deal, late) | {"date": "once more"})
+    await sweep_twice(deal)
+    assert deal.recoveries() == [("late_payment", str(TEN))]
+
+
+@both
+async def test_what_is_mined_days_after_it_was_named_is_listed(deal: HostedPurchase) -> None:
+    await deal.open()
+    await deal.purchase.buyer.ok("POST", f"/api/payment/{deal.payment_id}/cancel")
+    late = nowhere()
+    await deal.send(named(deal, late))
+    for _ in range(3):
+        await asked_and_looked(deal, DAY_S)
+    deal.on_chain(TEN, tx=late)
+    await asked_and_looked(deal, DAY_S)
+    await sweep_twice(deal)
+
+    assert deal.recoveries() == [("late_payment", str(TEN))]
+
+
+@both
+@pytest.mark.parametrize("paid_before", [False, True])
+async def test_what_nobody_is_told_of_a_payment_that_is_over_is_asked_for(
+    deal: HostedPurchase, paid_before: bool
+) -> None:
+    await deal.open()
+    if paid_before:
+        await deal.pay()
+    else:
+        await deal.purchase.buyer.ok("POST", f"/api/payment/{deal.payment_id}/cancel")
+    asked = [(await asked_and_looked(deal, 3600))[0] for _ in range(9)]
+    assert asked[1:] == [1, 0, 1, 0, 0, 0, 1, 0]  # at first it is asked whether it agrees to the end, too
+    deal.told(deal.on_chain(TEN), "10")  # its webhook is lost
+    for _ in range(2):
+        await asked_and_looked(deal, DAY_S)
+
+    reason = "duplicate_payment" if paid_before else "late_payment"
+    assert deal.recoveries() == [(reason, str(TEN))]
+    later = [(await asked_and_looked(deal, DAY_S / 4))[0] for _ in range(4 * 7)]
+    assert sum(later) == 4
+    assert later[-8:] == [0] * 8
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("over", [False, True])
+async def test_a_callback_that_dust_made_too_large_is_made_up_for_by_asking(deal: HostedPurchase, over: bool) -> None:
+    """SHKeeper lists every transaction of an invoice in each callback, and whoever knows the address can send."""
+    await deal.open()
+    if over:
+        await deal.purchase.buyer.ok("POST", f"/api/payment/{deal.payment_id}/cancel")
+    for _ in range(360):
+        deal.told(deal.on_chain(1), "0")
+    status, answer = await deal.pay()
+    assert (status, answer["error"]["code"]) == (413, "payload_too_large")
+
+    for _ in range(5):
+        await asked_and_looked(deal, 61)
+
+    listed = sum(int(amount or 0) for _, amount in deal.recoveries())
+    detected = sum(amount for kind, amount in deal.purchase.entries() if kind == "payment_detected")
+    assert (deal.state()[0], listed + detected) == ("cancelled" if over else "completed", TEN + 360)
+
+
+async def test_a_list_that_is_too_long_is_told_once_after_the_end_too(
+    deal: HostedPurchase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upstream, "MAX_ANSWER", 2_000)
+    await deal.open()
+    await deal.pay()
+    for _ in range(20):
+        deal.told(nowhere(), "0")
+    for _ in range(3):
+        await asked_and_looked(deal, DAY_S)
+
+    assert deal.recoveries() == [("unread_transactions", None)]
+    assert deal.told_admins() == ["payment_recovery"]
+
+
 OF_ANOTHER_CHAIN = "4a5e1e4baab89f3a32518a88c31bc87f618f76673e2cc77ab2127b7afdeda33bZZ"
 
 

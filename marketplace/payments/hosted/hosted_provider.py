@@ -187,14 +187,28 @@ class HostedProvider:
 
     async def late_of(self, payment: Payment) -> tuple[list[ToldTransaction], list[str]]:
         """
-        Look at what was named of a payment that is over, and is not settled; what nobody can tell now waits.
+        Ask what was named of a payment that is over, and look at what is not settled; what nobody can tell now waits.
 
         Return what is settled and was not written down before, and what is on no chain and not waited for any more.
         """
-        look = await self._look(payment, await self._known(payment))
+        await self._ask_again(payment)
+        async with self._units.db.read() as tx:
+            left = await told_transactions.left_of(tx, payment.id, self._units.clock.now_ms())
+        look = await self._look(payment, left)
         gone = [each.tx_hash for each in look.told if each.settled_at is None and self._is_given_up(each)]
         async with self._units.db.read() as tx:
             return await told_transactions.settled_of(tx, payment.id, MAX_LISTED), gone
+
+    async def _ask_again(self, payment: Payment) -> None:
+        """Keep what its provider names by now of a payment that is over; a person is told when nobody reads it."""
+        try:
+            named = await self._told(payment)
+        except (ScannerUnavailable, ScannerRefused) as exc:
+            log.debug("[%s] %s cannot be asked about now: %s", payment.provider, payment.id, exc)
+            return
+        for unread in named.failed:
+            async with self._units.begin(locks.request_of_payment(payment.id)) as work:
+                await unapplied_funds.record_unread(work, payment, str(unread))
 
     async def list_others(self, work: UnitOfWork, payment: Payment, settled: Sequence[ToldTransaction]) -> None:
         """Write down what else than its own token came to a payment that is over."""
@@ -206,7 +220,7 @@ class HostedProvider:
     def _is_given_up(told: ToldTransaction) -> bool:
         """Say whether it was on no chain when it was looked at long after it was told."""
         is_missing = told.seen is not None and told.seen.get("found") is False
-        return is_missing and told.looked_at is not None and told.looked_at - told.told_at >= PATIENCE_MS
+        return is_missing and told.looked_at is not None and told.looked_at - told.told_at >= told_transactions.LATE_MS
 
     def spelt(self, payment: Payment, tx_hash: str) -> str:
         """Return a hash in its one spelling; what is none of the chain stays as it is, for a person to see."""
@@ -261,7 +275,7 @@ class HostedProvider:
         """
         Make sure that nothing is on its way: neither provider can be told to forget a payment.
 
-        What comes later is told by a webhook, and listed as late (`told_transactions.of_ended`).
+        What comes later is told by a webhook, or asked for, and listed as late (`told_transactions.of_ended`).
         """
         if payment.registered_at is None:
             return

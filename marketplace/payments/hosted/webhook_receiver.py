@@ -86,12 +86,13 @@ class HostedWebhookReceiver:
 
     async def look_for_late(self, limit: int) -> None:
         """
-        Look at payments that are over once what was told of them is on the chain.
+        Look at payments that are over once what was told of them is on the chain, and ask what came since.
 
-        A provider may know of a transaction sooner than the node that the scanner asks, and tells of it once.
+        A provider may know of a transaction sooner than the node that the scanner asks, and tells of it once, in a
+        message that may be lost, or larger than any that is read: a stranger who sends dust makes it so.
         """
         async with self._units.begin(None) as work:
-            over = await told_transactions.of_ended(work.tx, list(self._hosted), limit)
+            over = await told_transactions.of_ended(work.tx, list(self._hosted), work.now, limit)
             await payments.set_looked_at(work.tx, [payment.id for payment in over], work.now)
         for payment in over:
             found, gone = await self._hosted[payment.provider].late_of(payment)

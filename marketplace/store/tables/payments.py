@@ -111,6 +111,8 @@ payments = Table(
     # One instruction a direction; nulls, which are pay-ins, differ from each other.
     Index("payments_settles", "settles_payment_id", "direction", unique=True),
     Index("payments_instructions", "created_at", **where("direction != 'in'")),
+    # Few, of many: what hosted providers are asked about after its end.
+    Index("payments_hosted", "updated_at", **where("provider != 'amn.scanner'")),
 )
 
 # What the amount of a payment was quoted by, where its price is in another currency than its token.

@@ -122,6 +122,7 @@ def payments() -> None:
     op.create_index("payments_instructions", "payments", ["created_at"], **where("direction != 'in'"))
     op.create_index("payments_settles", "payments", ["settles_payment_id", "direction"], unique=True)
     op.create_index("payments_status", "payments", ["status", "expires_at"])
+    op.create_index("payments_hosted", "payments", ["updated_at"], **where("provider != 'amn.scanner'"))
     op.create_table(
         "address_indices",
         sa.Column("source", sa.Text, nullable=False),
