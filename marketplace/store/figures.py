@@ -10,7 +10,7 @@ from sqlalchemy import Select, Table, func, select
 
 from marketplace.model import Direction, DisputeStatus, PaymentStatus
 from marketplace.store.database import Tx
-from marketplace.store.inbox import UNREAD
+from marketplace.store.inbox import IS_UNREAD
 from marketplace.store.tables import disputes, payments, scanner_outbox, users, webhook_inbox
 
 _p = payments.c
@@ -43,7 +43,7 @@ async def count(tx: Tx) -> Figures:
         instructions=await _number(tx, _rows(payments).where(sent_out)),
         commands=await _number(tx, _rows(scanner_outbox).where(waiting)),
         oldest_command_at=(await tx.execute(oldest)).scalar_one(),
-        unread_webhooks=await _number(tx, _rows(webhook_inbox).where(webhook_inbox.c.outcome == UNREAD)),
+        unread_webhooks=await _number(tx, _rows(webhook_inbox).where(IS_UNREAD)),
         disputes=await _number(tx, _rows(disputes).where(disputes.c.status == DisputeStatus.OPEN)),
         suspended=await _number(tx, _rows(users).where(users.c.suspended_at.is_not(None))),
     )

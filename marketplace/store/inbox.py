@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, literal_column, or_, select, update
 
 from kernel.store.dialects import upsert
 from marketplace.model import HOSTED, Page, Payment, Provider
@@ -20,6 +20,8 @@ MAX_ROWS = 20  # of one payment and reason; the rest is one more row
 TOLD = "event"  # how the keys of what events told start
 NOTED = "noted"  # the outcome of news
 UNREAD = "unread"  # the outcome of a webhook about transfers that could not all be read yet
+# As its index says it: a plan that is made before values are known would not use it.
+IS_UNREAD = webhook_inbox.c.outcome == literal_column("'unread'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ async def unread(tx: Tx, event_types: Collection[str], limit: int) -> list[Kept]
     """
     i = webhook_inbox.c
     found = select(i.event_id, i.event_type, i.payment_id, i.body)
-    waiting = found.where(i.outcome == UNREAD, i.event_type.in_(event_types))
+    waiting = found.where(IS_UNREAD, i.event_type.in_(event_types))
     order = func.coalesce(i.tried_at, i.received_at)
     return await many(tx, waiting.order_by(order, i.event_id).limit(limit), Kept)
 
@@ -118,7 +120,7 @@ async def set_tried(tx: Tx, event_id: str, now: int) -> None:
 async def waiting_for_hosted(tx: Tx, providers: Collection[Provider], limit: int) -> list[Payment]:
     """Return payments of these providers whose webhooks nobody could follow up yet, longest unseen first."""
     i, p = webhook_inbox.c, payments.c
-    waiting = select(i.payment_id).where(i.outcome == UNREAD, _is_hosted())
+    waiting = select(i.payment_id).where(IS_UNREAD, _is_hosted())
     found = select(payments).where(p.id.in_(waiting), p.provider.in_(providers))
     found = found.order_by(func.coalesce(p.looked_at, 0), p.id).limit(limit)
     # What somebody decides about just now is looked at the next time: rows are locked here in no order.
@@ -128,7 +130,7 @@ async def waiting_for_hosted(tx: Tx, providers: Collection[Provider], limit: int
 async def unread_of(tx: Tx, payment_id: str, limit: int) -> list[str]:
     """Return which webhooks of a hosted provider about a payment nobody could follow up yet."""
     i = webhook_inbox.c
-    found = select(i.event_id).where(i.payment_id == payment_id, i.outcome == UNREAD, _is_hosted())
+    found = select(i.event_id).where(i.payment_id == payment_id, IS_UNREAD, _is_hosted())
     return list((await tx.execute(found.order_by(i.received_at, i.event_id).limit(limit))).scalars())
 
 

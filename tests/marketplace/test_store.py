@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Select
 
+from kernel.store.dialects import is_postgresql
 from marketplace.catalog import load_catalog
 from marketplace.model import (
+    HOSTED,
     OPEN_FOR_OFFERS,
     OPEN_OFFERS,
     Direction,
@@ -22,8 +25,19 @@ from marketplace.model import (
 )
 from marketplace.payments.deposit_addresses import open_destinations
 from marketplace.settings import load_settings
-from marketplace.store import addresses, delivery, inbox, ledger, offers, payments, requests
-from marketplace.store.database import Database, open_database, open_shared
+from marketplace.store import (
+    addresses,
+    delivery,
+    figures,
+    inbox,
+    ledger,
+    offers,
+    payments,
+    requests,
+    retention,
+    told_transactions,
+)
+from marketplace.store.database import Database, Tx, open_database, open_shared
 from marketplace.store.errors import Taken
 from marketplace.store.inbox import Credit
 from marketplace.store.migrate import postgres_settings
@@ -265,3 +279,50 @@ async def test_the_first_baseline_is_the_one_that_counts(purchase: AcceptedPurch
 
     assert found is not None
     assert found.baseline_balance == 5
+
+
+class Planned:
+    """A transaction that notes how each question about one table would be answered."""
+
+    def __init__(self, tx: Tx, table: str) -> None:
+        self._tx = tx
+        self._table = table
+        self.plans: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tx, name)
+
+    async def execute(self, asked: Any, *rows: Any) -> Any:
+        sql = str(asked.compile(dialect=self._tx.dialect, compile_kwargs={"literal_binds": True}))
+        if self._table in sql and (isinstance(asked, Select) or sql.startswith("DELETE")):
+            how = "EXPLAIN" if is_postgresql(self._tx) else "EXPLAIN QUERY PLAN"
+            self.plans.append(" ".join(str(row) for row in await self._tx.exec_driver_sql(f"{how} {sql}")))
+        return await self._tx.execute(asked, *rows)
+
+
+@pytest.mark.parametrize(
+    ("table", "asked", "index"),
+    [
+        ("webhook_inbox", lambda tx: inbox.unread(tx, ["payment.late"], 100), "inbox_unread"),
+        ("webhook_inbox", lambda tx: inbox.waiting_for_hosted(tx, list(HOSTED), 100), "inbox_unread"),
+        ("webhook_inbox", figures.count, "inbox_unread"),
+        ("webhook_inbox", inbox.latest_received_at, "inbox_received"),
+        ("webhook_inbox", lambda tx: retention.prune_events(tx, 1, 100), "inbox_received"),
+        ("webhook_inbox", lambda tx: inbox.number_of(tx, "one"), "inbox_payment"),
+        ("payments", lambda tx: told_transactions.of_ended(tx, list(HOSTED), 10**12, 100), "payments_hosted"),
+        ("told_transactions", lambda tx: told_transactions.of_ended(tx, list(HOSTED), 10**12, 100), "told_undone"),
+    ],
+)
+async def test_what_each_sweep_asks_is_found_through_an_index(
+    db: Database, table: str, asked: Callable[[Any], Awaitable[Any]], index: str
+) -> None:
+    """Every webhook of a month is kept: a walk through all of them, twice a minute, holds everything up."""
+    async with db.write() as tx:
+        if is_postgresql(tx):  # its planner walks through a table of no rows whatever there is
+            await tx.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        planned = Planned(tx, table)
+        await asked(planned)
+
+    assert planned.plans
+    assert any(index in plan for plan in planned.plans), planned.plans
+    assert not any(f"SCAN {table}'" in plan or f"Seq Scan on {table} " in plan for plan in planned.plans)

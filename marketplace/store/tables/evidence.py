@@ -95,6 +95,8 @@ webhook_inbox = Table(
     Column("received_at", Whole, nullable=False),
     Column("tried_at", Whole),  # when it was judged again last, and could not be
     Index("inbox_payment", "payment_id"),
+    Index("inbox_received", "received_at"),
+    Index("inbox_unread", "payment_id", **where("outcome = 'unread'")),
 )
 
 scanner_outbox = Table(

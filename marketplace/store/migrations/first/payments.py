@@ -194,6 +194,8 @@ def payments() -> None:
         sa.PrimaryKeyConstraint("event_id"),
     )
     op.create_index("inbox_payment", "webhook_inbox", ["payment_id"])
+    op.create_index("inbox_received", "webhook_inbox", ["received_at"])
+    op.create_index("inbox_unread", "webhook_inbox", ["payment_id"], **where("outcome = 'unread'"))
 
 
 def told_transactions() -> None:
