@@ -145,12 +145,12 @@ class ChainAdapter(Protocol):
     async def latest_canonical(self, known_blocks: Sequence[Cursor]) -> Cursor | None:
         """Return the newest of `known_blocks` (newest first) that is still canonical; None when none is."""
 
-    async def replaced(self, known_blocks: Sequence[Cursor]) -> set[Cursor]:
+    async def replaced(self, known_blocks: Sequence[Cursor], *, tip: Cursor) -> set[Cursor]:
         """
-        Return which of some blocks the chain does not hold any more: it has others at their heights.
+        Return which of some blocks the branch that `tip` is on does not hold: it has others at their heights.
 
         Raises:
-            ChainError: no endpoint could tell of all of them.
+            ChainError: no endpoint that holds `tip` could tell of all of them.
         """
 
     async def rescan(self, destinations: Collection[str], *, since: int, until: int) -> RescanResult:

@@ -112,7 +112,8 @@ class Confirmer:
             above = await ingest.blocks_between(tx, chain_id, rail, below.position, head.position)
         hashed = {block for block in gone if block.block_hash is not None}
         asked = sorted(hashed | above, key=lambda block: block.position)
-        replaced = await self._adapter.replaced(asked) if asked else set()
+        tip = Cursor(head.position, head.block_hash)
+        replaced = await self._adapter.replaced(asked, tip=tip) if asked else set()
         return Replaced(below, hashed | replaced)
 
     async def _apply(

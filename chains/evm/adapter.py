@@ -278,11 +278,12 @@ class EvmAdapter:
             return None
         return await self._pool.call("eth_getBlockByNumber", partial(self._blocks.latest_canonical, known_blocks=known))
 
-    async def replaced(self, known_blocks: Sequence[Cursor]) -> set[Cursor]:
+    async def replaced(self, known_blocks: Sequence[Cursor], *, tip: Cursor) -> set[Cursor]:
         known = [known for known in known_blocks if known.block_hash is not None]
         if not known:
             return set()
-        return await self._pool.call("eth_getBlockByNumber", partial(self._blocks.replaced, known_blocks=known))
+        ask = partial(self._blocks.replaced, known_blocks=known, tip=tip)
+        return await self._pool.call("eth_getBlockByNumber", ask)
 
     async def rescan(self, destinations: Collection[str], *, since: int, until: int) -> RescanResult:
         log_filter = LogFilter(Rail.DIRECT, sorted(destinations), self._asked_tokens)

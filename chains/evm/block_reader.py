@@ -133,17 +133,25 @@ class BlockReader:
         await self._client.check_chain(endpoint)
         return None
 
-    async def replaced(self, endpoint: Endpoint, *, known_blocks: Sequence[Cursor]) -> set[Cursor]:
+    async def replaced(self, endpoint: Endpoint, *, known_blocks: Sequence[Cursor], tip: Cursor) -> set[Cursor]:
         """
         Return which of some known blocks this node has others for.
 
+        `tip` is asked for in each request: of two nodes behind one address, one may never have heard of a fork.
+
         Raises:
-            ChainUnavailable: it does not hold all of these heights.
+            ChainUnavailable: it does not hold all of these heights, or is on another branch than `tip`.
         """
         found: set[Cursor] = set()
-        for start in range(0, len(known_blocks), MAX_CALLS):
-            chunk = known_blocks[start : start + MAX_CALLS]
-            answers = await self._client.batch(endpoint, [block_call(known.position) for known in chunk])
+        for start in range(0, len(known_blocks), MAX_CALLS - 1):
+            chunk = known_blocks[start : start + MAX_CALLS - 1]
+            calls = [block_call(each.position) for each in (tip, *chunk)]
+            newest, *answers = await self._client.batch(endpoint, calls)
+            end = parse_block(newest.get(), tip.position)
+            if end is None:
+                raise not_held(tip.position)
+            if tip.block_hash not in {None, end.hash}:
+                raise ChainUnavailable(f"the node has another block {tip.position} than was read")
             for known, answer in zip(chunk, answers, strict=True):
                 block = parse_block(answer.get(), known.position)
                 if block is None:

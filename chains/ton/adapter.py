@@ -221,7 +221,7 @@ class TonAdapter:
     async def latest_canonical(self, known_blocks: Sequence[Cursor]) -> Cursor | None:
         return known_blocks[0] if known_blocks else None  # what the masterchain holds is final
 
-    async def replaced(self, known_blocks: Sequence[Cursor]) -> set[Cursor]:  # noqa: ARG002
+    async def replaced(self, known_blocks: Sequence[Cursor], *, tip: Cursor) -> set[Cursor]:  # noqa: ARG002
         return set()  # what is read here has no forks
 
     async def rescan(self, destinations: Collection[str], *, since: int, until: int) -> RescanResult:

@@ -236,7 +236,7 @@ class TronAdapter:
         """Return the newest: irreversible blocks have no forks."""
         return known_blocks[0] if known_blocks else None
 
-    async def replaced(self, known_blocks: Sequence[Cursor]) -> set[Cursor]:  # noqa: ARG002
+    async def replaced(self, known_blocks: Sequence[Cursor], *, tip: Cursor) -> set[Cursor]:  # noqa: ARG002
         return set()  # what is read here has no forks
 
     async def rescan(self, destinations: Collection[str], *, since: int, until: int) -> RescanResult:

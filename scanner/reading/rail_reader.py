@@ -290,7 +290,8 @@ class RailReader:
                         await self._move(tx, page, now, head)
                         break
                 # Not while the store is held: an endpoint may take its time.
-                gone |= await self._adapter.replaced(sorted(unsure, key=lambda block: block.position))
+                blocks = sorted(unsure, key=lambda block: block.position)
+                gone |= await self._adapter.replaced(blocks, tip=page.cursor)
                 asked |= unsure
             if gone:
                 self._on_recorded(taken_back)

@@ -200,8 +200,10 @@ class FakeChain:
         held = (a for a in known_blocks if a.position in self.blocks and self.blocks[a.position][0] == a.block_hash)
         return next(held, None)
 
-    async def replaced(self, known_blocks: Sequence[Cursor]) -> set[Cursor]:
+    async def replaced(self, known_blocks: Sequence[Cursor], *, tip: Cursor) -> set[Cursor]:
         await self._asked("replaced")
+        if tip.block_hash not in {None, self.blocks[tip.position][0]}:
+            raise ChainUnavailable(f"the node has another block {tip.position} than was read")
         return {a for a in known_blocks if self.blocks[a.position][0] != a.block_hash}
 
     async def verify(self, transfers: Sequence[Transfer], *, head: Head) -> list[Verification]:

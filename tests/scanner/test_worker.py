@@ -437,9 +437,9 @@ async def test_what_stands_above_the_checkpoint_stays_and_is_not_asked_for_where
     asked: list[Cursor] = []
     replaced = bench.chain.replaced
 
-    async def ask(known_blocks: Any) -> set[Cursor]:
+    async def ask(known_blocks: Any, *, tip: Cursor) -> set[Cursor]:
         asked.extend(known_blocks)
-        return await replaced(known_blocks)
+        return await replaced(known_blocks, tip=tip)
 
     bench.chain.replaced = ask  # type: ignore[method-assign]
     async with bench.db.write() as tx:
@@ -477,6 +477,42 @@ async def test_a_page_waits_while_nobody_can_tell_whether_a_block_was_replaced(b
 
     assert await bench.reasons() == [Reason.REORGED]
     assert await bench.checkpoint() != stood_at
+
+
+async def test_nor_by_one_of_two_nodes_behind_an_address_that_never_heard_of_the_fork(bench: Bench) -> None:
+    """The page is another node's: what stands in the replaced block would stay listed for ever."""
+    intent = an_intent()
+    await bench.wait_for(intent)
+    bench.chain.extend()
+    await bench.worker.poll()
+    stood_at = await bench.checkpoint()
+    assert stood_at is not None
+    bench.chain.extend()
+    replaced = bench.chain.put(a_transfer(intent, amount=0))
+    bench.chain.extend()
+    await bench.worker.poll()
+    async with bench.db.write() as tx:
+        await checkpoints.rewind(tx, CHAIN, Rail.PROXY, stood_at, now=NOW)
+    once, ask = dict(bench.chain.blocks), bench.chain.replaced
+    bench.chain.cut(replaced.block_number - 1)
+    bench.chain.extend(2, branch="b")
+
+    async def ask_the_other_node(known_blocks: Any, *, tip: Cursor) -> set[Cursor]:
+        now, bench.chain.blocks = bench.chain.blocks, once
+        try:
+            return await ask(known_blocks, tip=tip)
+        finally:
+            bench.chain.blocks = now
+
+    bench.chain.replaced = ask_the_other_node  # type: ignore[method-assign]
+    with pytest.raises(ChainUnavailable, match="another block"):
+        await bench.worker.poll()
+    bench.chain.replaced = ask  # type: ignore[method-assign]
+    assert await bench.checkpoint() == stood_at
+
+    await bench.worker.poll()
+
+    assert await bench.reasons() == [Reason.REORGED]
 
 
 async def test_the_checkpoint_of_a_first_start_is_kept_before_anything_is_read(db: Database, clock: FakeClock) -> None:

@@ -456,14 +456,29 @@ async def test_many_anchors_go_in_small_batches_and_no_further_than_needed(world
 async def test_which_of_some_blocks_were_replaced_is_told_of_each(world):
     adapter = await world.adapter(await world.node(head=2000, branch_from={1900: "b"}))
     asked = [*known_blocks(*range(1800, 1999)), Cursor(1950, hash_of(1950, "b"))]
-    assert await adapter.replaced(asked) == set(known_blocks(*range(1900, 1999)))
-    assert await adapter.replaced([Cursor(5)]) == set()
+    tip = Cursor(2000, hash_of(2000, "b"))
+    assert await adapter.replaced(asked, tip=tip) == set(known_blocks(*range(1900, 1999)))
+    assert await adapter.replaced([Cursor(5)], tip=tip) == set()
+
+
+async def test_whether_blocks_were_replaced_is_told_by_a_node_on_the_branch_that_is_meant(world):
+    """Of two nodes behind one address one may never have heard of the fork, and holds what it replaced."""
+    unaware, aware = await world.node(head=2000), await world.node(head=2001, branch_from={1900: "b"})
+    tip = Cursor(2000, hash_of(2000, "b"))
+    alone = await world.adapter(unaware)
+    with pytest.raises(ChainUnavailable, match="has another block 2000 than was read"):
+        await alone.replaced(known_blocks(1899, 1900), tip=tip)
+    both = await world.adapter(unaware, aware)
+    assert await both.replaced(known_blocks(1899, 1900), tip=tip) == set(known_blocks(1900))
+    behind = await world.adapter(unaware)
+    with pytest.raises(ChainUnavailable, match="does not hold block 2001"):
+        await behind.replaced(known_blocks(1899, 1900), tip=Cursor(2001, hash_of(2001, "b")))
 
 
 async def test_a_node_that_lags_behind_replaces_nothing(world):
     adapter = await world.adapter(await world.node(head=115, branch_from={105: "b"}))
     with pytest.raises(ChainUnavailable, match="does not hold block 120"):
-        await adapter.replaced(known_blocks(110, 120))
+        await adapter.replaced(known_blocks(110, 120), tip=Cursor(115, hash_of(115, "b")))
 
 
 async def test_without_anchors_there_is_nothing_to_find(world):
