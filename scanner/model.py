@@ -235,6 +235,7 @@ class OutboxEvent(NamedTuple):
     next_attempt_at: int
     created_at: int
     priority: int = Priority.REST
+    lane: str | None = None  # the term of its receiver's lane when it was taken, where several processes deliver
 
     def __repr__(self) -> str:
         """Name the event only: the rest holds a secret."""

@@ -300,9 +300,10 @@ class WebhookDispatcher:
     async def _record_once(self, records: Sequence[AttemptRecord]) -> None:
         async with self._db.write() as tx:
             if self._lanes is not None:
-                # What was sent for a receiver that another process took over meanwhile is that one's to tell again.
+                # What was sent for a receiver that another process took over meanwhile is that one's to tell again,
+                # also where its lane has come back since: by then it may have been told.
                 kept = await self._lanes.keep(tx, {record.event.receiver for record in records})
-                records = [record for record in records if record.event.receiver in kept]
+                records = [r for r in records if r.event.receiver in kept and kept[r.event.receiver] == r.event.lane]
                 # These change intents and watches, about which the chain's leader decides as well.
                 await self._db.lock(tx, *{chain_lock(r.event.chain_id) for r in records if _changes_more(r)})
             if records:

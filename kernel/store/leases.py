@@ -320,7 +320,11 @@ class Leases:
     # -- lanes: what is claimed while there is something to do in it ------------------------------------
 
     async def claim(self, names: Collection[str]) -> set[str]:
-        """Claim lanes that are free, or whose holder is gone; return which are ours now."""
+        """
+        Claim lanes that are free, or whose holder is gone; return which are ours now.
+
+        One that comes back after another process had it has another term.
+        """
         wanted = sorted(f"{LANE}{name}" for name in names)
         mine = {"names": wanted, "me": self.incarnation, "lease": self.lease_ms}
         async with self._db.write() as tx:
@@ -337,21 +341,24 @@ class Leases:
             )
             claimed = list(free.scalars())
             await tx.execute(
-                text("UPDATE leases SET holder = :me WHERE name = ANY (CAST(:names AS text[]))"),
-                {"names": claimed, "me": self.incarnation},
+                text(
+                    "UPDATE leases SET holder = :me, term = :term"
+                    " WHERE name = ANY (CAST(:names AS text[])) AND holder IS DISTINCT FROM :me"
+                ),
+                {"names": claimed, "me": self.incarnation, "term": uuid.uuid4().hex},
             )
         return {name.removeprefix(LANE) for name in claimed}
 
-    async def keep(self, tx: Tx, names: Collection[str]) -> set[str]:
-        """Return which lanes are still ours, and keep them so until the transaction ends."""
+    async def keep(self, tx: Tx, names: Collection[str]) -> dict[str, str | None]:
+        """Return the terms of the lanes that are ours, and keep them so until the transaction ends."""
         found = await tx.execute(
             text(
-                "SELECT name FROM leases WHERE name = ANY (CAST(:names AS text[])) AND holder = :me"
+                "SELECT name, term FROM leases WHERE name = ANY (CAST(:names AS text[])) AND holder = :me"
                 " ORDER BY name FOR SHARE"
             ),
             {"names": sorted(f"{LANE}{name}" for name in names), "me": self.incarnation},
         )
-        return {name.removeprefix(LANE) for name in found.scalars()}
+        return {name.removeprefix(LANE): term for name, term in found}
 
     async def drop(self, names: Collection[str]) -> None:
         """Give up lanes in which there is nothing left to do."""

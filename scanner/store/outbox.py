@@ -10,6 +10,7 @@ import orjson
 from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
+    Text,
     and_,
     bindparam,
     case,
@@ -83,10 +84,11 @@ _SENT = {
 _REGISTERED = func.coalesce(intents.c.created_at, balance_watches.c.created_at)
 
 
-def _due_statement(*only: ColumnElement[bool]) -> JsonRows:
+def _due_statement(*only: ColumnElement[bool], lane: ColumnElement[Any]) -> JsonRows:
+    sent = _SENT | {"lane": lane}
     statement = (
         select(
-            *(_SENT[name].label(name) if name in _SENT else events.c[name] for name in OutboxEvent._fields),
+            *(sent[name].label(name) if name in sent else events.c[name] for name in OutboxEvent._fields),
             _REGISTERED.label("registered_at"),
             *callback_rotations.c,
         )
@@ -107,7 +109,7 @@ def _next_statement(*only: ColumnElement[bool]) -> CompoundSelect[Any]:
     return union_all(*(earliest.where(events.c.priority == each.value, _WAITING, *only) for each in Priority))
 
 
-_DUE = _due_statement()
+_DUE = _due_statement(lane=literal(None, Text))
 _NEXT_DUE = _next_statement()
 # Where several processes deliver, each sends what is in lanes of its own: one lane a receiver.
 _LANE = literal(LANE) + events.c.receiver
@@ -118,7 +120,8 @@ _HELD = (
     .where(leases.c.name == _LANE, nodes.c.seen_at > bindparam("alive_since", type_=Whole))
     .exists()
 )
-_DUE_IN_LANES = _due_statement(_MINE)
+_TERM = select(leases.c.term).where(leases.c.name == _LANE).scalar_subquery()
+_DUE_IN_LANES = _due_statement(_MINE, lane=_TERM)
 _NEXT_IN_LANES = _next_statement(_MINE)
 _UNCLAIMED = (
     select(events.c.receiver)

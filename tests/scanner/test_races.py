@@ -332,9 +332,8 @@ async def test_a_commit_whose_answer_is_lost_is_not_known_and_asking_again_is_sa
     assert there == {True: races // 2, False: races - races // 2}
 
 
-async def test_a_lane_kept_by_a_process_that_was_stopped_while_it_wrote_is_taken_from_it(pg: PostgresDatabase) -> None:
-    receivers = _Receivers()
-    stopped, dispatcher_lanes = await joined(pg, "stopped"), await joined(pg, "other")
+async def queue_one(pg: PostgresDatabase) -> None:
+    """Queue a webhook to a receiver called r."""
     intent = an_intent(
         "order-1",
         callback_url="http://r/hook",
@@ -347,11 +346,65 @@ async def test_a_lane_kept_by_a_process_that_was_stopped_while_it_wrote_is_taken
     async with pg.write() as tx:
         await intents.add_many(tx, [intent])
         await outbox.add(tx, [events.confirmed(intent, [], SystemClock().now_ms())])
+
+
+async def test_what_was_sent_before_a_lane_was_lost_and_came_back_is_not_written(pg: PostgresDatabase) -> None:
+    """Another process has told it meanwhile: there would be two attempts of one number."""
+    receivers = _Receivers()
+    slow, answered = receivers.of("stopped"), asyncio.Event()
+    sending, send = asyncio.Event(), slow.send
+
+    async def send_slowly(*given: Any) -> Attempt:
+        sending.set()
+        await answered.wait()
+        attempt: Attempt = await send(*given)
+        return attempt
+
+    slow.send = send_slowly
+    stopped, other = await joined(pg, "stopped"), await joined(pg, "other")
+    first, second = (
+        WebhookDispatcher(
+            db=pg,
+            client=client,
+            schedule=RetrySchedule((1.0,)),
+            clock=SystemClock(),
+            metrics=Metrics(),
+            lanes=lanes,
+        )
+        for client, lanes in ((slow, stopped), (receivers.of("other"), other))
+    )
+    await queue_one(pg)
+    async with asyncio.timeout(30):
+        running = asyncio.create_task(first.run())
+        await sending.wait()
+        async with pg.write() as tx:
+            await tx.execute(text("UPDATE nodes SET seen_at = 0 WHERE incarnation = :i"), {"i": stopped.incarnation})
+        delivering = asyncio.create_task(second.run())
+        while not receivers.sent:  # noqa: ASYNC110 - seen at the receiver
+            await asyncio.sleep(0.05)
+        second.stop()
+        await delivering
+        await other.drop({"http://r"})
+        assert await stopped.claim({"http://r"}) == {"http://r"}
+        answered.set()
+        first.stop()
+        await running
+
+    async with pg.read() as tx:
+        written = (await tx.execute(select(tables.attempts.c.number, tables.attempts.c.ok))).all()
+    assert sum(receivers.sent.values()) == 2
+    assert written == [(1, True)]
+
+
+async def test_a_lane_kept_by_a_process_that_was_stopped_while_it_wrote_is_taken_from_it(pg: PostgresDatabase) -> None:
+    receivers = _Receivers()
+    stopped, dispatcher_lanes = await joined(pg, "stopped"), await joined(pg, "other")
+    await queue_one(pg)
     await stopped.claim({"http://r"})
     patient = PostgresSettings(url=pg.settings.url, schema=pg.settings.schema, setting="DATABASE_URL", idle_s=60)
     async with open_postgresql(patient) as its, AsyncExitStack() as held:
         tx = await held.enter_async_context(its.write())
-        assert await stopped.keep(tx, {"http://r"}) == {"http://r"}
+        assert (await stopped.keep(tx, {"http://r"})).keys() == {"http://r"}
         async with pg.write() as other:
             await other.execute(text("UPDATE nodes SET seen_at = 0 WHERE incarnation = :i"), {"i": stopped.incarnation})
         dispatcher = WebhookDispatcher(

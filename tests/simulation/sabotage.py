@@ -280,7 +280,8 @@ def every_scanner_leads() -> None:
 
 def lanes_are_not_kept() -> None:
     """Of several scanners: what came of a delivery is written down by who holds its lane no more."""
-    rewrite(leases.Leases, "keep", ("{name.removeprefix(LANE) for name in found.scalars()}", "set(names)"))
+    kept = "r.event.receiver in kept and kept[r.event.receiver] == r.event.lane"
+    rewrite(dispatcher.WebhookDispatcher, "_record_once", (kept, "True"))
 
 
 def an_hour_by_the_hosts_clock() -> None:
