@@ -164,7 +164,7 @@ async def take_over(tx: Tx, folded: folding.Folded, known: Known) -> None:
     for each in folded.rows:
         transfer = each.transfer
         names = unpack(each.members, transfer.event_key)
-        mine = [row for row in known.gone.get((transfer.tx_hash, each.intent_id), ()) if row.set <= names]
+        mine = known.gone_of(transfer.tx_hash, each.intent_id, names)
         # One that stands for more than is back has that name as well, and two rows must not.
         named = (transfer.tx_hash, transfer.event_key) in known.keys
         former = [row.id for row in mine if row.event_key != transfer.event_key]
@@ -174,7 +174,7 @@ async def take_over(tx: Tx, folded: folding.Folded, known: Known) -> None:
         await _forget(tx, former)
     for (tx_hash, intent_id, _), grown in folded.grown.items():
         names = unpack(grown.members, "")
-        await _forget(tx, [row.id for row in known.gone.get((tx_hash, intent_id), ()) if row.set <= names])
+        await _forget(tx, [row.id for row in known.gone_of(tx_hash, intent_id, names)])
 
 
 async def _forget(tx: Tx, ids: Collection[int]) -> None:
@@ -195,7 +195,17 @@ class Known(NamedTuple):
     orphans: list[int]  # what stood in another block
     settled: dict[tuple[str, str], str]  # those that settled an intent, and which
     numbered: dict[tuple[str, str], Said]  # those an earlier version stored under a number a node gave
-    gone: dict[tuple[str, str | None], list[folding.Known]]  # by transaction and intent: what is not where it stood
+    # What is not where it stood, by transaction, intent and one of what each row stands for.
+    gone: dict[tuple[str, str | None, str], list[folding.Known]]
+
+    def gone_of(self, tx_hash: str, intent_id: str | None, names: frozenset[str]) -> list[folding.Known]:
+        """
+        Return the rows that are not where they stood, and stand for some of these transfers and no other.
+
+        A stranger chooses how many are gone and how many are back: each is looked up, and not compared with all.
+        """
+        rows = [row for name in names for row in self.gone.get((tx_hash, intent_id, name), ()) if row.set <= names]
+        return sorted(rows, key=lambda row: row.id)
 
     def renamed(self, transfer: Transfer) -> Transfer:
         """
@@ -254,7 +264,7 @@ async def reconcile(tx: Tx, chain_id: int, seen: Sequence[Transfer]) -> Known:
         rail = (tx_hash, bool(proxied))
         standing = folding.Known(place, event_key, log_index, times, int(amount), members)
         if rail in where and not settled and (reason == Reason.REORGED or block_hash != where[rail]):
-            known.gone.setdefault((tx_hash, intent_id), []).append(standing)
+            known.gone.setdefault((tx_hash, intent_id, min(standing.set)), []).append(standing)
         if reason == Reason.REORGED or rail not in where:
             continue
         # Several rows of one intent, reason and transaction are of a version that did not add them up: they stay.

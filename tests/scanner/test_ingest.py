@@ -16,6 +16,7 @@ from kernel.store.database import Database, Tx
 from scanner import ingest, settlement, verdicts
 from scanner.model import RETURNABLE, EventType, Intent, IntentStatus, Reason, StoredTransfer
 from scanner.page_result import LOGGED, PageResult
+from scanner.reading import folding
 from scanner.reading.folding import Judged
 from scanner.store import intents, tables, transfers
 from tests.scanner.facts import CHAIN, ISSUER, LATE_MS, NOW, OTHER_TOKEN, SQLITE_ALONE, a_hash, a_transfer, an_intent
@@ -150,6 +151,27 @@ async def test_a_pile_that_comes_back_as_a_part_is_listed_as_far_as_it_is_back(d
     await read(db, *pile("012", 101, "b"))
 
     assert [(each.reason, each.times) for each in await held(db)] == [(Reason.ZERO_AMOUNT, 3)]
+
+
+async def test_what_is_back_in_another_block_is_not_compared_with_all_that_is_gone(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """3,000 transfers of one unit that a reorganisation moved once stopped the whole process for eight seconds."""
+    count, looked = 300, 0
+
+    def member(event_key: str) -> str:
+        nonlocal looked
+        looked += 1
+        return event_key
+
+    monkeypatch.setattr(folding, "member", member)
+    await store(db, FIRST)
+    dust = [a_transfer(FIRST, amount=1, tx_hash=a_hash("tx-1")) for _ in range(count)]
+    for block, branch in ((100, "a"), (101, "b")):
+        await read(db, *(at(each, block, place, branch) for place, each in enumerate(dust)))
+
+    assert {(each.reason, each.block_number) for each in await held(db)} == {(Reason.UNDERPAID, 101)}
+    assert count <= looked <= 10 * count
 
 
 async def test_going_back_leaves_alone_what_is_still_in_its_block(db: Database) -> None:
