@@ -268,14 +268,15 @@ async def announce_wrong_token(work: UnitOfWork, payment: Payment, reason: str) 
 async def record_unapplied(work: UnitOfWork, payment: Payment, event: IntentEvent, evidence: Mapping[str, Any]) -> None:
     """Write it down; it is somebody's all the same."""
     reason = _reason(event)
-    if reason != GONE and await _is_listed(work, payment, event, evidence):
+    token = _token_that_moved(payment, event, reason)
+    if reason != GONE and await _is_listed(work, payment, event, token, evidence):
         return
     new = await inbox.add_recovery(
         work.tx,
         payment_id=payment.id,
         reason=reason,
         amount=sum(transfer.amount for transfer in event.transfers or ()) or None,
-        token=_token_that_moved(payment, event, reason),
+        token=token,
         tx_hash=event.tx_hash,
         evidence=evidence,
         dedupe_key=f"{inbox.TOLD}:{event.event_id}",
@@ -374,12 +375,15 @@ def _token_that_moved(payment: Payment, event: IntentEvent, reason: str) -> str 
     return payment.token_address
 
 
-async def _is_listed(work: UnitOfWork, payment: Payment, event: IntentEvent, evidence: Mapping[str, Any]) -> bool:
+async def _is_listed(
+    work: UnitOfWork, payment: Payment, event: IntentEvent, token: str | None, evidence: Mapping[str, Any]
+) -> bool:
     """
     Say whether this very transfer is listed already.
 
     A reorganisation gives it another block and another place there, and the scanner tells of it again: then
-    the row that knew it elsewhere is brought to where it is now. Two alike in one block are two.
+    the row that knew it elsewhere is brought to where it is now. Two alike in one block are two, and so are as many
+    units of two tokens.
     """
     if event.tx_hash is None or not event.transfers or event.transfers[0].block_hash is None:
         return False
@@ -387,7 +391,9 @@ async def _is_listed(work: UnitOfWork, payment: Payment, event: IntentEvent, evi
     known = [
         (row, *_place(row))
         for row in await inbox.recoveries_of(work.tx, payment.id, event.tx_hash)
-        if row.amount_base == here.amount and row.reason != GONE
+        if row.amount_base == here.amount
+        and row.reason != GONE
+        and (row.token_address == token or None in {row.token_address, token})
     ]
     if any((block, key) == (here.block_hash, here.event_key) for _, block, key in known):
         return True

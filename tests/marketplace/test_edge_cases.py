@@ -390,10 +390,11 @@ async def test_a_second_transfer_that_a_reorg_took_says_nothing_of_the_one_that_
     assert await purchase.recoveries() == []
 
 
-def unapplied_event(purchase: AcceptedPurchase, block: str, key: str) -> dict[str, Any]:
+def unapplied_event(purchase: AcceptedPurchase, block: str, key: str, **more: str) -> dict[str, Any]:
     """Return what the scanner tells of one transfer of another token, seen in a block."""
     observed = {"txHash": "0x" + "44" * 32, "eventKey": key, "blockNumber": 100, "blockHash": block, "sender": None}
-    reported = {"txHash": observed["txHash"], "reason": "wrong_token", "transfers": [observed | {"amount": str(ONE)}]}
+    moved = observed | {"amount": str(ONE)} | more
+    reported = {"txHash": observed["txHash"], "reason": "wrong_token", "transfers": [moved]}
     return news(purchase.scanner.intents[purchase.payment_id], "payment.anomaly", **reported)
 
 
@@ -419,6 +420,23 @@ async def test_two_unapplied_transfers_alike_in_one_transaction_are_two_and_stay
         await purchase.hook(unapplied_event(purchase, block, key))
 
     assert await purchase.recoveries() == [("wrong_token", str(ONE))] * 2
+
+
+async def test_as_many_units_of_two_tokens_in_one_transaction_are_two_and_stay_what_they_are(
+    purchase: AcceptedPurchase,
+) -> None:
+    """What was told of the second, in another block, was taken for the first: it was listed nowhere."""
+    await purchase.open("direct")
+    one, other = "0x" + "01" * 20, "0x" + "02" * 20
+
+    for block, token in (("0xa", one), ("0xb", other), ("0xb", one)):
+        await purchase.hook(unapplied_event(purchase, block, f"of {token}", token=token))
+
+    rows = (await purchase.market.admin.ok("GET", "/api/admin/recoveries"))["recoveries"]
+    told = {row["tokenAddress"]: row["evidence"]["transfers"][0] for row in rows}
+    assert {token: (each["eventKey"], each["blockHash"]) for token, each in told.items()} == {
+        token: (f"of {token}", "0xb") for token in (one, other)
+    }
 
 
 async def test_native_coin_that_was_sent_instead_is_shown(purchase: AcceptedPurchase) -> None:
