@@ -272,8 +272,8 @@ class UnmatchedTransfer(Wire):
     """
     A transfer, or the surplus of one, that settled nothing; or `count` of them as one.
 
-    Of several `amount` is the sum, `txHash`, `eventKey` and `blockNumber` are of the first, and `lastTxHash` and
-    `lastBlockNumber` of the newest.
+    Of several `amount` is the sum of those of `token`, `txHash`, `eventKey` and `blockNumber` are of the first, and
+    `lastTxHash` and `lastBlockNumber` of the newest.
     """
 
     id: str

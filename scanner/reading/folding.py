@@ -2,7 +2,8 @@
 What can never count is added up instead of stored one by one: pure decisions, no I/O.
 
 Whoever knows an address can write thousands of worthless logs about it in one transaction, for less than a
-cent. Of one intent they become a row a reason and transaction; of nobody, a row a token, destination and day.
+cent. Of one intent they become a row a reason, transaction, token and destination; of nobody, a row a token,
+destination and day. Two tokens are never one sum: it would be a number of nothing.
 Which transfers a row stands for is remembered in a few characters each, so that whatever is read again, whole
 or in part, is not added again.
 """
@@ -112,7 +113,22 @@ def group_of(transfers: Iterable[Transfer]) -> Group | None:
     return Group(min(by_key.values(), key=order), len(by_key), amount, by_key.keys())
 
 
-Place = tuple[str, str, str]  # transaction, intent, reason
+class Place(NamedTuple):
+    """What the transfers of one row of an intent have in common."""
+
+    tx_hash: str
+    intent_id: str
+    reason: str
+    token: str
+    destination: str
+
+    @property
+    def pile(self) -> Pile:
+        """What they have in common with others that can never count."""
+        return (self.tx_hash, self.intent_id, self.reason)
+
+
+Pile = tuple[str, str, str]  # transaction, intent, reason
 
 
 class Folded(NamedTuple):
@@ -124,8 +140,12 @@ class Folded(NamedTuple):
 
 
 def fold_owned(judged: Iterable[Judged], known: Mapping[Place, Known]) -> Folded:
-    """Fold worthless transfers of intents by (intent, reason, transaction); `known` is what is stored of them."""
+    """Fold worthless transfers of intents, each with others of its place; `known` is what is stored of them."""
     folded = Folded([], {}, {})
+    # A row of an earlier version may stand for other tokens, too: what it stands for is known, and not stored again.
+    before: dict[Pile, set[str]] = {}
+    for place, row in known.items():
+        before.setdefault(place.pile, set()).update(row.set)
     groups: dict[Place, list[Transfer]] = {}
     inline: list[Judged | Place] = []  # in the order seen
     for each in judged:
@@ -133,20 +153,22 @@ def fold_owned(judged: Iterable[Judged], known: Mapping[Place, Known]) -> Folded
             inline.append(each)
             folded.fresh[each.transfer.tx_hash, each.transfer.event_key] = 1
             continue
-        place = (each.transfer.tx_hash, each.intent_id, each.reason)
+        transfer = each.transfer
+        place = Place(transfer.tx_hash, each.intent_id, each.reason, transfer.token, transfer.destination)
         if place not in groups:
             inline.append(place)
-        groups.setdefault(place, []).append(each.transfer)
+        groups.setdefault(place, []).append(transfer)
     for item in inline:
         if isinstance(item, Judged):
             folded.rows.append(item)
         else:
-            _fold(item, groups[item], known.get(item), folded)
+            _fold(item, groups[item], known.get(item), before.get(item.pile, frozenset()), folded)
     return folded
 
 
-def _fold(place: Place, transfers: list[Transfer], known: Known | None, folded: Folded) -> None:
-    before = frozenset() if known is None else known.set
+def _fold(
+    place: Place, transfers: list[Transfer], known: Known | None, before: Collection[str], folded: Folded
+) -> None:
     new = group_of(transfer for transfer in transfers if member(transfer.event_key) not in before)
     if new is None:
         return
@@ -154,7 +176,7 @@ def _fold(place: Place, transfers: list[Transfer], known: Known | None, folded: 
     if known is None:
         members = None if new.times == 1 else pack(new.members)
         row = new.first._replace(amount=new.amount)
-        folded.rows.append(Judged(row, place[1], Reason(place[2]), new.times, members))
+        folded.rows.append(Judged(row, place.intent_id, Reason(place.reason), new.times, members))
     else:
         leads = order(new.first) < order(known)
         folded.grown[place] = Grown(
@@ -162,10 +184,10 @@ def _fold(place: Place, transfers: list[Transfer], known: Known | None, folded: 
             new.first if leads else None,
             known.times + new.times,
             known.amount + new.amount,
-            pack(before | new.members),
+            pack(known.set | new.members),
         )
         first = first if leads else known.event_key
-    folded.fresh[place[0], first] = new.times
+    folded.fresh[place.tx_hash, first] = new.times
 
 
 # --- of nobody's -----------------------------------------------------------------------------------------------

@@ -169,12 +169,12 @@ async def take_over(tx: Tx, folded: folding.Folded, known: Known) -> None:
         named = (transfer.tx_hash, transfer.event_key) in known.keys
         former = [row.id for row in mine if row.event_key != transfer.event_key]
         if former and not named:
-            place = former.pop(0)
-            await tx.execute(update(transfers).where(transfers.c.id == place).values(event_key=transfer.event_key))
+            row_id = former.pop(0)
+            await tx.execute(update(transfers).where(transfers.c.id == row_id).values(event_key=transfer.event_key))
         await _forget(tx, former)
-    for (tx_hash, intent_id, _), grown in folded.grown.items():
+    for place, grown in folded.grown.items():
         names = unpack(grown.members, "")
-        await _forget(tx, [row.id for row in known.gone_of(tx_hash, intent_id, names)])
+        await _forget(tx, [row.id for row in known.gone_of(place.tx_hash, place.intent_id, names)])
 
 
 async def _forget(tx: Tx, ids: Collection[int]) -> None:
@@ -267,10 +267,11 @@ async def reconcile(tx: Tx, chain_id: int, seen: Sequence[Transfer]) -> Known:
             known.gone.setdefault((tx_hash, intent_id, min(standing.set)), []).append(standing)
         if reason == Reason.REORGED or rail not in where:
             continue
-        # Several rows of one intent, reason and transaction are of a version that did not add them up: they stay.
-        first = (tx_hash, intent_id, reason) not in known.worthless
+        here = Place(tx_hash, intent_id, reason, token, destination)
+        # Several rows of one place are of a version that did not add them up: they stay.
+        first = here not in known.worthless
         if block_hash == where[rail] and intent_id is not None and reason in WORTHLESS and first:
-            known.worthless[tx_hash, intent_id, reason] = standing
+            known.worthless[here] = standing
         elif block_hash == where[rail]:
             known.same.add((tx_hash, event_key))
         else:
@@ -682,13 +683,17 @@ _BEYOND = as_json_rows(
 
 
 async def _merged(tx: Tx, first: StoredTransfer) -> StoredTransfer:
-    """Add to a row all later ones of its intent and reason; what did not settle of each is what is added up."""
+    """
+    Add to a row all later ones of its intent and reason; what did not settle of each is what is added up.
+
+    They may be of any number of tokens. Its amount is of its own token alone: a sum of two would say nothing.
+    """
     merged, after = first, first.id
     while rows := await fetch_json_rows(tx, _BEYOND, intent=first.intent_id, reason=first.reason, after=after):
         for stored in map(_transfer, rows):
             merged = merged._replace(
                 times=merged.times + stored.times,
-                amount=merged.amount + stored.amount,
+                amount=merged.amount + (stored.amount if stored.token == first.token else 0),
                 surplus=None if merged.surplus is None else merged.surplus + (stored.surplus or 0),
                 last_tx_hash=stored.last_tx_hash or stored.tx_hash,
                 last_block_number=stored.last_block_number or stored.block_number,
