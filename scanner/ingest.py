@@ -77,7 +77,7 @@ async def record_page(
     await _record_strays(tx, chain_id, held, folds.unheld(held, strays, now=now), recorded, now=now)
     log_rest(recorded, chain_id)
     await queue_reorg_events(tx, known.orphans, recorded, now=now)
-    touched = {each.intent_id for each in folded.rows} | {place.intent_id for place in folded.grown}
+    touched = {each.intent_id for each in folded.rows} | {intent_id for _, intent_id, _ in folded.grown}
     loaded = {intent_id: intent for intent_id, intent in judgement.owners.items() if intent_id in touched}
     await reallocate(tx, known.moved | loaded.keys(), recorded, now=now, fresh=folded.fresh, loaded=loaded)
     return recorded
@@ -131,7 +131,7 @@ def _count(recorded: PageResult, folded: Folded, known: Known) -> None:
         if (each.transfer.tx_hash, each.transfer.event_key) not in known.keys:
             count_transfer(recorded, each.transfer, each.reason, each.times)
     for place, row in folded.grown.items():
-        recorded.rejected[Reason(place.reason)] += row.times - known.worthless[place].times
+        recorded.rejected[Reason(place[2])] += row.times - known.worthless[place].times
 
 
 async def _without_what_moved_behind(

@@ -2,8 +2,8 @@
 What can never count is added up instead of stored one by one: pure decisions, no I/O.
 
 Whoever knows an address can write thousands of worthless logs about it in one transaction, for less than a
-cent. Of one intent they become a row a reason, transaction, token and destination; of nobody, a row a token,
-destination and day. Two tokens are never one sum: it would be a number of nothing.
+cent. Of one intent they become a row a reason and transaction; of nobody, a row a token, destination and day.
+Two tokens are never one sum, which would be a number of nothing: an amount is of the token of its row.
 Which transfers a row stands for is remembered in a few characters each, so that whatever is read again, whole
 or in part, is not added again.
 """
@@ -28,7 +28,7 @@ _DIGITS = 12  # of a member: of ten thousand in one transaction two are the same
 class Judged(NamedTuple):
     """A transfer, or several as one, with whom it concerns and why it does not count."""
 
-    transfer: Transfer  # of several the first, with the sum
+    transfer: Transfer  # of several the first, with the sum of its token
     intent_id: str | None
     reason: Reason | None
     times: int = 1
@@ -40,7 +40,7 @@ class Group(NamedTuple):
 
     first: Transfer
     times: int
-    amount: int
+    amount: int  # of the first one's token
     keys: Collection[str]  # of the transfers
 
     @property
@@ -58,6 +58,7 @@ class Known(NamedTuple):
     times: int
     amount: int
     members: str | None
+    token: str
 
     @property
     def set(self) -> frozenset[str]:
@@ -109,26 +110,12 @@ def group_of(transfers: Iterable[Transfer]) -> Group | None:
     by_key = {transfer.event_key: transfer for transfer in given}
     if not by_key:
         return None
-    amount = sum(transfer.amount for transfer in by_key.values())
-    return Group(min(by_key.values(), key=order), len(by_key), amount, by_key.keys())
+    first = min(by_key.values(), key=order)
+    amount = sum(transfer.amount for transfer in by_key.values() if transfer.token == first.token)
+    return Group(first, len(by_key), amount, by_key.keys())
 
 
-class Place(NamedTuple):
-    """What the transfers of one row of an intent have in common."""
-
-    tx_hash: str
-    intent_id: str
-    reason: str
-    token: str
-    destination: str
-
-    @property
-    def pile(self) -> Pile:
-        """What they have in common with others that can never count."""
-        return (self.tx_hash, self.intent_id, self.reason)
-
-
-Pile = tuple[str, str, str]  # transaction, intent, reason
+Place = tuple[str, str, str]  # transaction, intent, reason
 
 
 class Folded(NamedTuple):
@@ -140,12 +127,8 @@ class Folded(NamedTuple):
 
 
 def fold_owned(judged: Iterable[Judged], known: Mapping[Place, Known]) -> Folded:
-    """Fold worthless transfers of intents, each with others of its place; `known` is what is stored of them."""
+    """Fold worthless transfers of intents by (intent, reason, transaction); `known` is what is stored of them."""
     folded = Folded([], {}, {})
-    # A row of an earlier version may stand for other tokens, too: what it stands for is known, and not stored again.
-    before: dict[Pile, set[str]] = {}
-    for place, row in known.items():
-        before.setdefault(place.pile, set()).update(row.set)
     groups: dict[Place, list[Transfer]] = {}
     inline: list[Judged | Place] = []  # in the order seen
     for each in judged:
@@ -153,41 +136,42 @@ def fold_owned(judged: Iterable[Judged], known: Mapping[Place, Known]) -> Folded
             inline.append(each)
             folded.fresh[each.transfer.tx_hash, each.transfer.event_key] = 1
             continue
-        transfer = each.transfer
-        place = Place(transfer.tx_hash, each.intent_id, each.reason, transfer.token, transfer.destination)
+        place = (each.transfer.tx_hash, each.intent_id, each.reason)
         if place not in groups:
             inline.append(place)
-        groups.setdefault(place, []).append(transfer)
+        groups.setdefault(place, []).append(each.transfer)
     for item in inline:
         if isinstance(item, Judged):
             folded.rows.append(item)
         else:
-            _fold(item, groups[item], known.get(item), before.get(item.pile, frozenset()), folded)
+            _fold(item, groups[item], known.get(item), folded)
     return folded
 
 
-def _fold(
-    place: Place, transfers: list[Transfer], known: Known | None, before: Collection[str], folded: Folded
-) -> None:
-    new = group_of(transfer for transfer in transfers if member(transfer.event_key) not in before)
+def _fold(place: Place, transfers: list[Transfer], known: Known | None, folded: Folded) -> None:
+    before = frozenset() if known is None else known.set
+    unknown = [transfer for transfer in transfers if member(transfer.event_key) not in before]
+    new = group_of(unknown)
     if new is None:
         return
     first = new.first.event_key
     if known is None:
         members = None if new.times == 1 else pack(new.members)
         row = new.first._replace(amount=new.amount)
-        folded.rows.append(Judged(row, place.intent_id, Reason(place.reason), new.times, members))
+        folded.rows.append(Judged(row, place[1], Reason(place[2]), new.times, members))
     else:
-        leads = order(new.first) < order(known)
+        # Its token stays what it is: the sum is of that one alone.
+        alike = group_of(transfer for transfer in unknown if transfer.token == known.token)
+        leader = alike.first if alike is not None and order(alike.first) < order(known) else None
         folded.grown[place] = Grown(
             known.id,
-            new.first if leads else None,
+            leader,
             known.times + new.times,
-            known.amount + new.amount,
-            pack(known.set | new.members),
+            known.amount + (0 if alike is None else alike.amount),
+            pack(before | new.members),
         )
-        first = first if leads else known.event_key
-    folded.fresh[place.tx_hash, first] = new.times
+        first = known.event_key if leader is None else leader.event_key
+    folded.fresh[place[0], first] = new.times
 
 
 # --- of nobody's -----------------------------------------------------------------------------------------------

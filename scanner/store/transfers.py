@@ -169,12 +169,12 @@ async def take_over(tx: Tx, folded: folding.Folded, known: Known) -> None:
         named = (transfer.tx_hash, transfer.event_key) in known.keys
         former = [row.id for row in mine if row.event_key != transfer.event_key]
         if former and not named:
-            row_id = former.pop(0)
-            await tx.execute(update(transfers).where(transfers.c.id == row_id).values(event_key=transfer.event_key))
+            place = former.pop(0)
+            await tx.execute(update(transfers).where(transfers.c.id == place).values(event_key=transfer.event_key))
         await _forget(tx, former)
-    for place, grown in folded.grown.items():
+    for (tx_hash, intent_id, _), grown in folded.grown.items():
         names = unpack(grown.members, "")
-        await _forget(tx, [row.id for row in known.gone_of(place.tx_hash, place.intent_id, names)])
+        await _forget(tx, [row.id for row in known.gone_of(tx_hash, intent_id, names)])
 
 
 async def _forget(tx: Tx, ids: Collection[int]) -> None:
@@ -262,16 +262,15 @@ async def reconcile(tx: Tx, chain_id: int, seen: Sequence[Transfer]) -> Known:
         if event_key == str(log_index):
             known.numbered[tx_hash, event_key] = (token, destination, int(amount))
         rail = (tx_hash, bool(proxied))
-        standing = folding.Known(place, event_key, log_index, times, int(amount), members)
+        standing = folding.Known(place, event_key, log_index, times, int(amount), members, token)
         if rail in where and not settled and (reason == Reason.REORGED or block_hash != where[rail]):
             known.gone.setdefault((tx_hash, intent_id, min(standing.set)), []).append(standing)
         if reason == Reason.REORGED or rail not in where:
             continue
-        here = Place(tx_hash, intent_id, reason, token, destination)
-        # Several rows of one place are of a version that did not add them up: they stay.
-        first = here not in known.worthless
+        # Several rows of one intent, reason and transaction are of a version that did not add them up: they stay.
+        first = (tx_hash, intent_id, reason) not in known.worthless
         if block_hash == where[rail] and intent_id is not None and reason in WORTHLESS and first:
-            known.worthless[here] = standing
+            known.worthless[tx_hash, intent_id, reason] = standing
         elif block_hash == where[rail]:
             known.same.add((tx_hash, event_key))
         else:
