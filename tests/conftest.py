@@ -78,6 +78,15 @@ def postgresql() -> Iterator[postgres.Server]:
     server.stop()
 
 
+@pytest.fixture(autouse=True)
+def patience(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let the store's time limits decide nothing, but where they are what is tried."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.node.get_closest_marker("postgresql") and not request.node.get_closest_marker("limits"):
+            postgres.be_patient(patch)
+        yield
+
+
 @pytest.fixture
 async def chain() -> AsyncIterator[Anvil]:
     """A fresh local chain with the real proxy and the registry's tokens."""

@@ -19,17 +19,21 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 
 import asyncpg
 import pytest
 
+from kernel.store import postgresql as store
+from kernel.store.postgresql import STATEMENT_S, PostgresSettings
+
 USER = "us"
 PREFIX = "amn-postgresql-"
 OWNER = "owner"  # the process of the tests
 START_S = 60.0
+PATIENCE_S = 30.0
 DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 INSTALLED = Path("/usr/lib/postgresql")  # where Debian keeps each version
 WHEEL = "wheel"
@@ -37,6 +41,25 @@ LOCK = Path(__file__).parent.parent / "locks" / "postgresql.txt"
 # What a test writes has to survive no power failure; one that kills the server asks for a durable one.
 QUICK = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 SMALL = {"shared_buffers": "32MB", "max_connections": "120", "listen_addresses": "", "timezone": "UTC"}
+
+
+def be_patient(patch: pytest.MonkeyPatch) -> None:
+    """
+    Give the store's time limits so much room that no busy machine decides what a test shows.
+
+    A process that gets a tenth of a processor is silent for three seconds amid a transaction, which the server ends
+    then, and waits five for a statement. What a test names itself stays as it is.
+    """
+    for name in ("ENTER_S", "CONNECT_S", "COMMIT_S", "ROLLBACK_S"):
+        patch.setattr(store, name, PATIENCE_S)
+    idle_s = PostgresSettings(url="", schema="", setting="").idle_s
+    given = store.transaction_settings
+
+    def settings_of(settings: PostgresSettings, statement_s: float, *, version: int) -> str:
+        patient = replace(settings, idle_s=PATIENCE_S) if settings.idle_s == idle_s else settings
+        return given(patient, PATIENCE_S if statement_s == STATEMENT_S else statement_s, version=version)
+
+    patch.setattr(store, "transaction_settings", settings_of)
 
 
 def other_user() -> str | None:

@@ -22,6 +22,7 @@ from tests import postgres
 from tests.harness import database_at, empty_database
 from tests.scanner.facts import an_intent
 
+pytestmark = pytest.mark.limits
 INSERT = "INSERT INTO heartbeats (id, at) VALUES (1, {})"
 # A real loss at the worst moment: the server ends the connection while it commits.
 DIES_IN_COMMIT = [

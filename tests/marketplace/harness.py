@@ -242,7 +242,7 @@ def environment(folder: Path, scanner_url: str = "http://127.0.0.1:9", **more: s
         "AMN_SCANNER_URL": scanner_url,
         "AMN_SCANNER_API_KEY": "a-key-of-the-scanner",
         "AMN_SCANNER_WEBHOOK_SECRET": HOOK_SECRET,
-        "AMN_SCANNER_TIMEOUT_SEC": "2",
+        "AMN_SCANNER_TIMEOUT_SEC": "30",  # it answers in this very process: only a busy machine would be slower
         "APP_ENV": "test",
         "MARKETPLACE_RATE_LIMITS": "login=off,payment=off,all=off,account=off",
         **more,

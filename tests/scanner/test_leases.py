@@ -249,6 +249,7 @@ async def test_processes_that_are_long_gone_are_forgotten_with_their_lanes(pg: P
     assert [node.node_id for node in (await other.standing()).nodes] == ["other"]
 
 
+@pytest.mark.limits
 async def test_a_leaders_statement_may_take_longer_than_any_answer(pg: PostgresDatabase) -> None:
     """A page of a busy chain does: with the time of an answer its leader would try it again for ever."""
     leader = await joined(pg, "leader")
@@ -260,6 +261,7 @@ async def test_a_leaders_statement_may_take_longer_than_any_answer(pg: PostgresD
     assert allowed == ["5s", "30s"]
 
 
+@pytest.mark.limits
 @pytest.mark.long
 async def test_a_leaders_statement_does_take_longer_than_any_answer(pg: PostgresDatabase) -> None:
     leader = await joined(pg, "leader")
