@@ -33,7 +33,7 @@ USER = "us"
 PREFIX = "amn-postgresql-"
 OWNER = "owner"  # the process of the tests
 START_S = 60.0
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 INSTALLED = Path("/usr/lib/postgresql")  # where Debian keeps each version
 WHEEL = "wheel"
@@ -50,7 +50,7 @@ def be_patient(patch: pytest.MonkeyPatch) -> None:
     A process that gets a tenth of a processor is silent for three seconds amid a transaction, which the server ends
     then, and waits five for a statement. What a test names itself stays as it is.
     """
-    for name in ("ENTER_S", "CONNECT_S", "COMMIT_S", "ROLLBACK_S"):
+    for name in ("ENTER_S", "CONNECT_S", "MARGIN_S", "COMMIT_S", "ROLLBACK_S"):
         patch.setattr(store, name, PATIENCE_S)
     idle_s = PostgresSettings(url="", schema="", setting="").idle_s
     given = store.transaction_settings
