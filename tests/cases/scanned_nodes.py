@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -48,6 +49,13 @@ class ScannedNodes:
         """Wait until the chain was looked at so many times more, whatever came of it."""
         for _ in range(times):
             await self.scanner.worker.poll()
+
+    async def failing(self) -> dict[str, Any]:
+        """Return the chain's status once it says that it fails: a poll of the daemon's own says so, not one of ours."""
+        async with asyncio.timeout(20):
+            while (found := await self.api.chain())["state"] != "failing":  # noqa: ASYNC110 - seen over HTTP
+                await asyncio.sleep(0.02)
+        return dict(found)
 
 
 @asynccontextmanager

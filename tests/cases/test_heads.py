@@ -357,9 +357,7 @@ async def test_a_node_of_another_chain_behind_the_same_address_takes_nothing_bac
             with pytest.raises(Exception, match=r"serves chain 1, expected chain 97|left alone"):
                 await system.polled()
         assert (await system.api.reasons()) == []
-        async with asyncio.timeout(20):
-            while (await system.api.chain())["state"] != "failing":  # noqa: ASYNC110 - the daemon's own poll writes it
-                await asyncio.sleep(0.02)
+        await system.failing()
         node.chain_id, node.fork_from = 97, None
         node.head += 6
         await system.api.status_is(intent["intentId"], "confirmed")
