@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 
 
 class Clock(Protocol):

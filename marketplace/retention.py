@@ -6,13 +6,13 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from kernel.clock import DAY_MS
 from marketplace.store import messages, retention
 from marketplace.store.database import Tx
 from marketplace.unit_of_work import UnitOfWorkFactory
 
 log = logging.getLogger(__name__)
 
-DAY_MS = 86_400_000
 STEP = 200  # rows in one transaction: nobody waits long for the store
 STEPS = 20  # of one kind at a time; the rest has until the next sweep
 

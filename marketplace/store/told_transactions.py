@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, bindparam, func, literal_column, select, union, update
 
-from kernel.clock import HOUR_MS
+from kernel.clock import DAY_MS, HOUR_MS
 from kernel.store.dialects import upsert
 from marketplace.model import OPEN_PAYMENTS, Direction, Payment, Provider
 from marketplace.store.database import Tx
@@ -16,7 +16,6 @@ from marketplace.store.rows import many
 from marketplace.store.tables import payments, told_transactions
 
 CHUNK = 400  # of a list in one statement
-DAY_MS = 24 * HOUR_MS
 LATE_MS = 7 * DAY_MS  # so long a payment that is over is asked about, and what was named of it is looked for
 MAX_NAMED = 20_000  # of one payment: about what one answer of a provider holds
 

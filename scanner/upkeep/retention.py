@@ -7,12 +7,11 @@ from functools import partial
 from typing import Any, TypeVar
 
 from config.settings import RetentionSettings
-from kernel.clock import Clock
+from kernel.clock import DAY_MS, Clock
 from kernel.store.database import Database, Tx
 from scanner.store import retention
 from scanner.upkeep.metrics import Metrics
 
-DAY_MS = 86_400_000
 STEP = 200  # rows in one transaction: whoever registers or pays waits until it is over
 
 T = TypeVar("T", str, int)

@@ -876,6 +876,43 @@ async def test_another_token_that_comes_to_a_payment_that_is_over_is_listed_once
     assert deal.told_admins() == ["payment_recovery"]
 
 
+class EndedError(Exception):
+    """The process ended here."""
+
+
+@both
+async def test_other_tokens_are_written_down_a_few_transactions_at_a_time(
+    deal: HostedPurchase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sends them chooses how many: all in one transaction kept everybody else from the store."""
+    await deal.open()
+    await deal.purchase.buyer.ok("POST", f"/api/payment/{deal.payment_id}/cancel")
+    some = webhook_receiver.LISTED_AT_ONCE
+    count = 2 * some + 1
+    for _ in range(count):
+        assert (await deal.send(named(deal, deal.on_chain(ONE, token=USDC))))[0] < 300
+    written: list[int] = []
+    real = hosted_provider.HostedProvider.list_others
+
+    async def counting(mine: Any, work: Any, payment: Any, settled: Any) -> None:
+        written.append(len(settled))
+        await real(mine, work, payment, settled)
+        if len(written) == 2:
+            raise EndedError
+
+    monkeypatch.setattr(hosted_provider.HostedProvider, "list_others", counting)
+    with pytest.raises(EndedError):
+        await deal.sweep()
+    deal.purchase.clock.advance(60)
+    await sweep_twice(deal)
+
+    assert written == [some, some, some, 1]
+    market = deal.purchase.market.admin
+    rows = (await market.ok("GET", "/api/admin/recoveries?limit=100"))["recoveries"]
+    assert (sum(row["count"] for row in rows), {row["reason"] for row in rows}) == (count, {"wrong_token"})
+    assert sum(int(row["amountBaseUnits"]) for row in rows) == count * ONE
+
+
 @pytest.mark.long
 @both
 async def test_another_token_that_came_beside_what_paid_is_listed_once(deal: HostedPurchase) -> None:

@@ -451,8 +451,8 @@ async def test_what_stands_above_the_checkpoint_stays_and_is_not_asked_for_where
     assert await bench.reasons() == [Reason.ZERO_AMOUNT, Reason.ZERO_AMOUNT]
 
 
-async def test_a_page_waits_while_nobody_can_tell_whether_a_block_was_replaced(bench: Bench) -> None:
-    """What is stored above the checkpoint is not kept for good by an endpoint that fails at the right moment."""
+async def stored_above_the_checkpoint(bench: Bench) -> tuple[Cursor, Transfer]:
+    """Store what is worthless above the checkpoint, and return where that stands and what it is."""
     intent = an_intent()
     await bench.wait_for(intent)
     bench.chain.extend()
@@ -460,12 +460,19 @@ async def test_a_page_waits_while_nobody_can_tell_whether_a_block_was_replaced(b
     stood_at = await bench.checkpoint()
     assert stood_at is not None
     bench.chain.extend()
-    replaced = bench.chain.put(a_transfer(intent, amount=0))
+    stored = bench.chain.put(a_transfer(intent, amount=0))
+    bench.chain.extend()
     await bench.worker.poll()
     async with bench.db.write() as tx:
         await checkpoints.rewind(tx, CHAIN, Rail.PROXY, stood_at, now=NOW)
+    return stood_at, stored
+
+
+async def test_a_page_waits_while_nobody_can_tell_whether_a_block_was_replaced(bench: Bench) -> None:
+    """What is stored above the checkpoint is not kept for good by an endpoint that fails at the right moment."""
+    stood_at, replaced = await stored_above_the_checkpoint(bench)
     bench.chain.cut(replaced.block_number - 1)
-    bench.chain.extend(branch="b")
+    bench.chain.extend(2, branch="b")
     bench.chain.on_call = lambda name: setattr(bench.chain, "down", name == "replaced")
     with pytest.raises(ChainUnavailable):
         await bench.worker.poll()
@@ -481,18 +488,7 @@ async def test_a_page_waits_while_nobody_can_tell_whether_a_block_was_replaced(b
 
 async def test_nor_by_one_of_two_nodes_behind_an_address_that_never_heard_of_the_fork(bench: Bench) -> None:
     """The page is another node's: what stands in the replaced block would stay listed for ever."""
-    intent = an_intent()
-    await bench.wait_for(intent)
-    bench.chain.extend()
-    await bench.worker.poll()
-    stood_at = await bench.checkpoint()
-    assert stood_at is not None
-    bench.chain.extend()
-    replaced = bench.chain.put(a_transfer(intent, amount=0))
-    bench.chain.extend()
-    await bench.worker.poll()
-    async with bench.db.write() as tx:
-        await checkpoints.rewind(tx, CHAIN, Rail.PROXY, stood_at, now=NOW)
+    stood_at, replaced = await stored_above_the_checkpoint(bench)
     once, ask = dict(bench.chain.blocks), bench.chain.replaced
     bench.chain.cut(replaced.block_number - 1)
     bench.chain.extend(2, branch="b")

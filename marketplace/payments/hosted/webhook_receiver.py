@@ -23,6 +23,7 @@ TEST = "test"
 HELD, LATE = "held", "late"
 MAX_EVENTS = 400  # of one payment that one look answers
 MAX_KEPT = 1_000  # of one payment; whoever pays, and whoever has the key, chooses how many come
+LISTED_AT_ONCE = 10  # transactions with other tokens, in one write: nobody waits long for the store
 
 
 class HostedWebhookReceiver:
@@ -103,10 +104,14 @@ class HostedWebhookReceiver:
                 log.debug("[webhook] %s: %s", payment.id, exc)
                 continue
             # Only now: what was noted before it was looked at would be forgotten by a look that failed.
-            async with self._units.begin(locks.request_of_payment(payment.id)) as work:
-                await self._hosted[payment.provider].list_others(work, payment, found)
-                done = [*(each.tx_hash for each in found), *gone]
-                await told_transactions.set_done(work.tx, payment.id, done, work.now)
+            for start in range(0, len(found), LISTED_AT_ONCE):
+                part = found[start : start + LISTED_AT_ONCE]
+                async with self._units.begin(locks.request_of_payment(payment.id)) as work:
+                    await self._hosted[payment.provider].list_others(work, payment, part)
+                    await told_transactions.set_done(work.tx, payment.id, [each.tx_hash for each in part], work.now)
+            if gone:
+                async with self._units.begin(locks.request_of_payment(payment.id)) as work:
+                    await told_transactions.set_done(work.tx, payment.id, gone, work.now)
 
     async def _keep(
         self, hosted: HostedProvider, payment: Payment, told: HostedWebhook, event_id: str, raw: bytes
